@@ -1,0 +1,1 @@
+//! DICOM in, DICOM out: series to unit images, results to derived DICOM objects.

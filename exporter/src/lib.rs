@@ -1,0 +1,1 @@
+//! Writes ONNX graphs of the U-Net and of the classifier gradient; turns checkpoints into bundles.

@@ -1,0 +1,259 @@
+//! The manifest of a bundle: `manifest.json`, what an integrator or another program needs to know of it.
+//!
+//! A bundle is a folder that is complete by itself:
+//!
+//! ```text
+//! manifest.json               this file: preset, conventions, verification, SHA-256 of every other file
+//! weights.safetensors         every parameter once; the graphs point into it (ONNX external data)
+//! unet.onnx                   x_t [N, C, H, W], t [N], (y [N]) -> out [N, 2C, H, W]; the first C channels are eps
+//! classifier_gradient.onnx    x_t [N, C, H, W], t [N], y [N] -> logits [N, K], gradient [N, C, H, W]
+//! MODEL_CARD.md
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::preset::Preset;
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "manifest.json";
+/// The weights' file name.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// The U-Net's file name.
+pub const UNET: &str = "unet.onnx";
+/// The classifier gradient's file name.
+pub const CLASSIFIER_GRADIENT: &str = "classifier_gradient.onnx";
+/// The model card's file name.
+pub const MODEL_CARD: &str = "MODEL_CARD.md";
+/// The version of the manifest that this crate writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// What an integrator or another program needs to know of a bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Program and version that wrote the bundle.
+    pub tool: String,
+    /// The definition that the networks were built from: schedule, T, channels, normalisation, healthy class,
+    /// default L and s.
+    pub preset: Preset,
+    /// Where the weights come from, in a person's words; shown in every report.
+    pub provenance: String,
+    /// How a noise level becomes the number that the networks are given: always `max(level - 1, 0)`.
+    pub step_convention: String,
+    /// Clamp of the predicted x_0, or `none`.
+    pub clamp: String,
+    /// Kernels that the graphs were lowered for, e.g. `portable`.
+    pub target: String,
+    /// Floating-point type of weights and graphs, e.g. `f32`.
+    pub precision: String,
+    /// What the parity gate found.
+    pub verification: Verification,
+    /// Size and SHA-256 of every other file of the bundle. A graph that is not listed is not part of it.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// What the parity gate found when the bundle was written, or later by `verify`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// `full`, `quick` or `none`; `none` marks the bundle unverified.
+    pub gate: String,
+    /// Engines that took part, with their versions.
+    pub engines: Vec<String>,
+    /// What a reader should know, e.g. that ONNX Runtime was not found.
+    pub note: String,
+    /// One line a comparison.
+    pub checks: Vec<ParityCheck>,
+}
+
+impl Verification {
+    /// Whether some gate has passed.
+    pub fn passed(&self) -> bool {
+        self.gate != "none"
+    }
+}
+
+/// One comparison of the parity gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParityCheck {
+    /// File and output compared, e.g. `unet.onnx:out`.
+    pub output: String,
+    /// The two sides, e.g. `ort vs reference`.
+    pub between: String,
+    /// Batch size.
+    pub batch: usize,
+    /// Maximum absolute difference.
+    pub max_abs: f64,
+    /// The same over the maximum absolute value of the right-hand side.
+    pub max_rel: f64,
+    /// The tolerance on `max_abs`.
+    pub tolerance: f64,
+}
+
+/// Size and hash of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// Why a bundle was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// A file could not be read.
+    #[error("bundle '{bundle}': {file}: {source}; expected a folder written by anomalens-export bundle")]
+    Io {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The file.
+        file: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Not JSON, or a key is missing or of the wrong type.
+    #[error("bundle '{bundle}': {MANIFEST}: {source}; write the bundle again with anomalens-export bundle")]
+    Key {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The cause: names the key, line and column.
+        source: serde_json::Error,
+    },
+    /// Written by a newer program.
+    #[error("bundle '{bundle}': {MANIFEST}: format {found}, this program reads {FORMAT}; use the version that wrote it: {tool}")]
+    Format {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The format found.
+        found: u64,
+        /// The program that wrote it.
+        tool: String,
+    },
+    /// A file is not what the manifest says.
+    #[error("bundle '{bundle}': {file}: found {found}, the manifest says {expected}; the file was changed or damaged: copy the bundle again")]
+    Mismatch {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The file.
+        file: String,
+        /// What was found.
+        found: String,
+        /// What the manifest says.
+        expected: String,
+    },
+    /// A file name in the manifest leaves the folder.
+    #[error("bundle '{bundle}': {MANIFEST}: files: '{file}' is not a plain file name; a bundle's files stand beside its manifest")]
+    Path {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The name found.
+        file: String,
+    },
+}
+
+impl Manifest {
+    /// Reads `manifest.json` in `bundle`, without looking at the other files.
+    ///
+    /// Errors: [`BundleError::Io`], [`BundleError::Key`] (a missing key is named), [`BundleError::Format`],
+    /// [`BundleError::Path`].
+    pub fn read(bundle: &Path) -> Result<Self, BundleError> {
+        let text = std::fs::read_to_string(bundle.join(MANIFEST)).map_err(|source| BundleError::Io {
+            bundle: bundle.to_owned(),
+            file: MANIFEST.to_owned(),
+            source,
+        })?;
+        let key = |source| BundleError::Key { bundle: bundle.to_owned(), source };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(key)?;
+        // The version is looked at before the keys, so that a newer bundle is not called a broken one.
+        if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
+            && found != u64::from(FORMAT)
+        {
+            let tool = value.get("tool").and_then(|t| t.as_str()).unwrap_or("unknown").to_owned();
+            return Err(BundleError::Format { bundle: bundle.to_owned(), found, tool });
+        }
+        let manifest: Self = serde_json::from_str(&text).map_err(key)?;
+        for file in manifest.files.keys() {
+            if Path::new(file).components().count() != 1 || file.contains(['/', '\\']) || file == ".." {
+                return Err(BundleError::Path { bundle: bundle.to_owned(), file: file.clone() });
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Checks size and SHA-256 of every file that the manifest names.
+    ///
+    /// Errors: [`BundleError::Io`] for a missing file, [`BundleError::Mismatch`] for a changed one.
+    pub fn check_files(&self, bundle: &Path) -> Result<(), BundleError> {
+        for (file, expected) in &self.files {
+            let found = FileEntry::of(&bundle.join(file)).map_err(|source| BundleError::Io {
+                bundle: bundle.to_owned(),
+                file: file.clone(),
+                source,
+            })?;
+            if found != *expected {
+                let say = |e: &FileEntry| format!("{} bytes, sha256 {}", e.bytes, e.sha256);
+                return Err(BundleError::Mismatch {
+                    bundle: bundle.to_owned(),
+                    file: file.clone(),
+                    found: say(&found),
+                    expected: say(expected),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest as the JSON text that is written to disk. Its SHA-256 names the bundle, since it holds the
+    /// hash of every other file.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a manifest holds no map with non-string keys");
+        text.push('\n');
+        text
+    }
+
+    /// SHA-256 of the manifest on disk, lower-case hexadecimal: the name of the bundle in reports and UIDs.
+    ///
+    /// Errors: [`BundleError::Io`].
+    pub fn bundle_hash(bundle: &Path) -> Result<String, BundleError> {
+        Ok(FileEntry::of(&bundle.join(MANIFEST))
+            .map_err(|source| BundleError::Io {
+                bundle: bundle.to_owned(),
+                file: MANIFEST.to_owned(),
+                source,
+            })?
+            .sha256)
+    }
+
+    /// Whether the bundle has this graph.
+    pub fn has(&self, file: &str) -> bool {
+        self.files.contains_key(file)
+    }
+}
+
+impl FileEntry {
+    /// Size and hash of a file, read in blocks.
+    ///
+    /// Errors: those of the file system.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let (mut hash, mut bytes, mut block) = (Sha256::new(), 0u64, vec![0u8; 1 << 20]);
+        loop {
+            let n = file.read(&mut block)?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&block[..n]);
+            bytes += n as u64;
+        }
+        let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Self { bytes, sha256 })
+    }
+}

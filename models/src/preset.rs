@@ -1,0 +1,305 @@
+//! A preset: the complete definition of a pair of networks, without weights.
+//!
+//! Presets are TOML files. Those that ship with the crate are known by name ([`Preset::builtin_names`]);
+//! any other is given by path. The bundle's manifest repeats the preset it was made from, so that a bundle
+//! is complete by itself.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// The complete definition of a U-Net and a noisy classifier, without weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Short name, e.g. `brats256`.
+    pub name: String,
+    /// One sentence for a person.
+    pub description: String,
+    /// What goes in and out.
+    pub image: ImageSpec,
+    /// The diffusion process that the networks were trained on.
+    pub schedule: ScheduleSpec,
+    /// The noise predictor.
+    pub unet: UnetConfig,
+    /// The noisy classifier that guides it.
+    pub classifier: ClassifierConfig,
+    /// What `translate` does when it is told nothing else.
+    pub translate: TranslateDefaults,
+}
+
+/// Image size, channels and how a raw image becomes a network input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// Height and width of the network's square input, in pixels.
+    pub size: usize,
+    /// Channels in network order.
+    pub channels: Vec<ChannelSpec>,
+    /// Normalisation percentile q of the non-zero pixels, in percent (0, 100]: `min(x, q) / q`.
+    #[serde(default = "default_percentile")]
+    pub percentile: f64,
+}
+
+/// One input channel and how its DICOM series is recognised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelSpec {
+    /// Name used by `--channel NAME=PATH`, e.g. `flair`.
+    pub name: String,
+    /// Modalities (0008,0060) that can fill this channel, e.g. `["MR"]`; empty accepts any.
+    #[serde(default)]
+    pub modality: Vec<String>,
+    /// The channel takes a series whose description (0008,103E) or protocol (0018,1030) contains one of
+    /// these words, without regard to case; empty accepts any.
+    #[serde(default)]
+    pub any_of: Vec<String>,
+    /// … and none of these.
+    #[serde(default)]
+    pub none_of: Vec<String>,
+}
+
+/// Noise schedule: kind and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// Which sequence of β.
+    pub kind: ScheduleKind,
+    /// T, the number of diffusion steps.
+    pub timesteps: usize,
+}
+
+/// The sequence of β.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// β from 1e-4 to 0.02, scaled by 1000/T (Ho et al. 2020).
+    Linear,
+    /// ᾱ a squared cosine (Nichol and Dhariwal 2021, Eq. 17), β at most 0.999.
+    Cosine,
+}
+
+/// How the time embedding enters a residual block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conditioning {
+    /// h + e.
+    Shift,
+    /// GroupNorm(h) · (1 + scale) + shift.
+    ScaleShift,
+}
+
+/// How attention channels are divided into heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heads {
+    /// A fixed number of heads.
+    Count(usize),
+    /// A fixed number of channels a head.
+    Channels(usize),
+}
+
+/// Order of the 3·C channels that the qkv projection gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QkvOrder {
+    /// `[head][q, k, v]`: the reference's `QKVAttentionLegacy`.
+    HeadFirst,
+    /// `[q, k, v][head]`: the reference's `QKVAttention`, the "new" order.
+    QkvFirst,
+}
+
+/// The noise predictor: every switch of the reference's `UNetModel`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnetConfig {
+    /// Channels of the first convolution.
+    pub model_channels: usize,
+    /// Residual blocks a level.
+    pub res_blocks: usize,
+    /// Channel multiplier of each level; its length is the number of levels.
+    pub channel_mult: Vec<usize>,
+    /// Resolutions (in pixels) at which attention follows each residual block; empty for the middle block only.
+    pub attention_resolutions: Vec<usize>,
+    /// Attention heads.
+    pub heads: Heads,
+    /// Channel order of q, k and v.
+    pub qkv_order: QkvOrder,
+    /// How the embedding enters.
+    pub conditioning: Conditioning,
+    /// Residual blocks change the resolution, rather than a strided convolution or nearest + convolution.
+    pub resblock_updown: bool,
+    /// Number of classes of the label embedding; absent for an unconditional network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+}
+
+/// The noisy classifier: every switch of the reference's `EncoderUNetModel` with attention pooling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifierConfig {
+    /// Channels of the first convolution.
+    pub model_channels: usize,
+    /// Residual blocks a level.
+    pub res_blocks: usize,
+    /// Channel multiplier of each level.
+    pub channel_mult: Vec<usize>,
+    /// Resolutions (in pixels) at which attention follows each residual block.
+    pub attention_resolutions: Vec<usize>,
+    /// Channels of an attention head, in the blocks and in the pool.
+    pub head_channels: usize,
+    /// Channel order of q, k and v in the blocks (the pool is always [`QkvOrder::QkvFirst`]).
+    pub qkv_order: QkvOrder,
+    /// How the embedding enters.
+    pub conditioning: Conditioning,
+    /// Residual blocks change the resolution.
+    pub resblock_updown: bool,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// What `translate` does when it is told nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TranslateDefaults {
+    /// L, the noise level to encode to, 1..=T.
+    pub noise_level: usize,
+    /// s, the gradient scale.
+    pub scale: f64,
+    /// Class index that means "healthy".
+    pub healthy_class: usize,
+}
+
+fn default_percentile() -> f64 {
+    99.5
+}
+
+/// Why a preset could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PresetError {
+    /// Neither a built-in name nor a readable file.
+    #[error("preset '{found}': no such preset and no such file; built in are {known}; or give the path of a TOML file")]
+    Unknown {
+        /// What was asked for.
+        found: String,
+        /// The built-in names.
+        known: String,
+    },
+    /// The file could not be read.
+    #[error("preset '{path}': {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a key is missing, unknown or of the wrong type.
+    #[error("preset '{name}': {source}")]
+    Toml {
+        /// Name or path.
+        name: String,
+        /// The cause, with line and column.
+        source: Box<toml::de::Error>,
+    },
+    /// A value does not fit.
+    #[error("preset '{name}': {what}: found {found}, expected {expected}")]
+    Value {
+        /// The preset.
+        name: String,
+        /// The key.
+        what: &'static str,
+        /// The value found.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+}
+
+const BUILTIN: [(&str, &str); 3] = [
+    ("brats256", include_str!("../presets/brats256.toml")),
+    ("chexpert256", include_str!("../presets/chexpert256.toml")),
+    ("tiny", include_str!("../presets/tiny.toml")),
+];
+
+impl Preset {
+    /// The names of the presets that ship with the crate.
+    pub fn builtin_names() -> Vec<&'static str> {
+        BUILTIN.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// A built-in preset by name, or a TOML file by path.
+    ///
+    /// Errors: [`PresetError`].
+    pub fn load(name_or_path: &str) -> Result<Self, PresetError> {
+        if let Some((name, text)) = BUILTIN.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(name, text);
+        }
+        let path = Path::new(name_or_path);
+        if !path.is_file() {
+            return Err(PresetError::Unknown {
+                found: name_or_path.to_owned(),
+                known: Self::builtin_names().join(", "),
+            });
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| PresetError::Io { path: name_or_path.to_owned(), source })?;
+        Self::parse(name_or_path, &text)
+    }
+
+    /// Parses TOML and checks every value; `name` only serves the error message.
+    ///
+    /// Errors: [`PresetError::Toml`], [`PresetError::Value`].
+    pub fn parse(name: &str, text: &str) -> Result<Self, PresetError> {
+        let preset: Self = toml::from_str(text)
+            .map_err(|e| PresetError::Toml { name: name.to_owned(), source: Box::new(e) })?;
+        preset.check(name)?;
+        Ok(preset)
+    }
+
+    /// The number of image channels.
+    pub fn channels(&self) -> usize {
+        self.image.channels.len()
+    }
+
+    fn check(&self, name: &str) -> Result<(), PresetError> {
+        let fail = |what, found: String, expected: String| {
+            Err(PresetError::Value { name: name.to_owned(), what, found, expected })
+        };
+        let (size, t) = (self.image.size, self.schedule.timesteps);
+        if self.channels() == 0 {
+            return fail("image.channels", "none".into(), "at least one".into());
+        }
+        if !(self.image.percentile > 0.0 && self.image.percentile <= 100.0) {
+            return fail("image.percentile", self.image.percentile.to_string(), "in (0, 100]".into());
+        }
+        if t == 0 {
+            return fail("schedule.timesteps", "0".into(), "at least 1".into());
+        }
+        let level = self.translate.noise_level;
+        if level == 0 || level > t {
+            return fail("translate.noise_level", level.to_string(), format!("1..={t} (T)"));
+        }
+        if self.translate.healthy_class >= self.classifier.classes {
+            return fail(
+                "translate.healthy_class",
+                self.translate.healthy_class.to_string(),
+                format!("below classifier.classes = {}", self.classifier.classes),
+            );
+        }
+        for (what, mult) in [
+            ("unet.channel_mult", &self.unet.channel_mult),
+            ("classifier.channel_mult", &self.classifier.channel_mult),
+        ] {
+            let halvings = 1usize << mult.len().saturating_sub(1).min(32);
+            if mult.is_empty() || mult.contains(&0) || size == 0 || size % halvings != 0 {
+                return fail(
+                    what,
+                    format!("{mult:?} at image.size = {size}"),
+                    "positive factors, and a size that halves evenly at each level".into(),
+                );
+            }
+        }
+        Ok(())
+    }
+}

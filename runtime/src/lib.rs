@@ -1,0 +1,1 @@
+//! Guided DDIM translation through ONNX Runtime or tract.
