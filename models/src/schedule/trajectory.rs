@@ -1,0 +1,66 @@
+//! The levels that a translation visits.
+
+use super::{NoiseLevel, Respacing, Schedule, ScheduleError};
+
+/// A strictly increasing list of noise levels that starts at 0 (clean) and ends at the level to encode to. Encoding
+/// walks it upwards, decoding downwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trajectory {
+    levels: Vec<NoiseLevel>,
+}
+
+impl Trajectory {
+    /// Every level 0..=L.
+    ///
+    /// Errors: [`ScheduleError::NothingToDo`] (L = 0), [`ScheduleError::LevelTooHigh`] (L > T).
+    pub fn every(schedule: &Schedule, level: NoiseLevel) -> Result<Self, ScheduleError> {
+        schedule.check_target(level)?;
+        Ok(Self { levels: (0..=level.get()).map(NoiseLevel::new).collect() })
+    }
+
+    /// n steps of equal size: level i is `round(L * i / n)`, halves upwards.
+    ///
+    /// Errors: as [`Trajectory::every`], and [`ScheduleError::Steps`] unless 1 ≤ n ≤ L.
+    pub fn steps(schedule: &Schedule, level: NoiseLevel, n: usize) -> Result<Self, ScheduleError> {
+        schedule.check_target(level)?;
+        let l = level.get();
+        if n == 0 || n > l {
+            return Err(ScheduleError::Steps { found: n, level: l });
+        }
+        Ok(Self { levels: (0..=n).map(|i| NoiseLevel::new((2 * l * i + n) / (2 * n))).collect() })
+    }
+
+    /// The first L steps of a respaced schedule: level 0, then index + 1 of each kept step. For `ddim10` of
+    /// T = 1000: 0, 1, 101, 201, …; here L counts respaced steps, 1..=N.
+    ///
+    /// Errors: [`ScheduleError::RespacingCount`], [`ScheduleError::NothingToDo`], [`ScheduleError::LevelTooHigh`]
+    /// (L > N).
+    pub fn respaced(
+        schedule: &Schedule,
+        respacing: Respacing,
+        level: NoiseLevel,
+    ) -> Result<Self, ScheduleError> {
+        let kept = respacing.timesteps(schedule.timesteps())?;
+        let (found, most) = (level.get(), kept.len());
+        if found == 0 {
+            return Err(ScheduleError::NothingToDo { most });
+        }
+        if found > most {
+            let counts = format!("{respacing} has {most} steps, and the level counts them");
+            return Err(ScheduleError::LevelTooHigh { found, most, counts });
+        }
+        let levels =
+            std::iter::once(NoiseLevel::CLEAN).chain(kept.iter().take(found).map(|t| t.level())).collect();
+        Ok(Self { levels })
+    }
+
+    /// The levels, ascending, from 0.
+    pub fn levels(&self) -> &[NoiseLevel] {
+        &self.levels
+    }
+
+    /// The level that encoding reaches.
+    pub fn last(&self) -> NoiseLevel {
+        *self.levels.last().expect("a trajectory holds at least levels 0 and L")
+    }
+}
