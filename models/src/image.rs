@@ -34,7 +34,9 @@ pub enum ImageError {
         found: f32,
     },
     /// Every pixel of a channel has the same value.
-    #[error("{what}: channel {channel} is constant ({found} everywhere), expected an image; leave this slice out or check the source")]
+    #[error(
+        "{what}: channel {channel} is constant ({found} everywhere), expected an image; leave this slice out or check the source"
+    )]
     Constant {
         /// Where the image came from.
         what: String,

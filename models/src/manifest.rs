@@ -128,7 +128,9 @@ pub enum BundleError {
         source: serde_json::Error,
     },
     /// Written by a newer program.
-    #[error("bundle '{bundle}': {MANIFEST}: format {found}, this program reads {FORMAT}; use the version that wrote it: {tool}")]
+    #[error(
+        "bundle '{bundle}': {MANIFEST}: format {found}, this program reads {FORMAT}; use the version that wrote it: {tool}"
+    )]
     Format {
         /// The bundle's folder.
         bundle: PathBuf,
@@ -138,7 +140,9 @@ pub enum BundleError {
         tool: String,
     },
     /// A file is not what the manifest says.
-    #[error("bundle '{bundle}': {file}: found {found}, the manifest says {expected}; the file was changed or damaged: copy the bundle again")]
+    #[error(
+        "bundle '{bundle}': {file}: found {found}, the manifest says {expected}; the file was changed or damaged: copy the bundle again"
+    )]
     Mismatch {
         /// The bundle's folder.
         bundle: PathBuf,
@@ -150,7 +154,9 @@ pub enum BundleError {
         expected: String,
     },
     /// A file name in the manifest leaves the folder.
-    #[error("bundle '{bundle}': {MANIFEST}: files: '{file}' is not a plain file name; a bundle's files stand beside its manifest")]
+    #[error(
+        "bundle '{bundle}': {MANIFEST}: files: '{file}' is not a plain file name; a bundle's files stand beside its manifest"
+    )]
     Path {
         /// The bundle's folder.
         bundle: PathBuf,
@@ -214,7 +220,8 @@ impl Manifest {
     /// The manifest as the JSON text that is written to disk. Its SHA-256 names the bundle, since it holds the
     /// hash of every other file.
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("a manifest holds no map with non-string keys");
+        let mut text =
+            serde_json::to_string_pretty(self).expect("a manifest holds no map with non-string keys");
         text.push('\n');
         text
     }

@@ -179,7 +179,9 @@ fn default_percentile() -> f64 {
 #[non_exhaustive]
 pub enum PresetError {
     /// Neither a built-in name nor a readable file.
-    #[error("preset '{found}': no such preset and no such file; built in are {known}; or give the path of a TOML file")]
+    #[error(
+        "preset '{found}': no such preset and no such file; built in are {known}; or give the path of a TOML file"
+    )]
     Unknown {
         /// What was asked for.
         found: String,

@@ -1,0 +1,43 @@
+//! Why a graph could not be built.
+
+/// Why a graph could not be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// An operation does not fit its inputs.
+    #[error("graph '{graph}', at '{scope}': {op} of {found}: expected {expected}")]
+    Shape {
+        /// The graph.
+        graph: String,
+        /// Place in the network.
+        scope: String,
+        /// The operation.
+        op: String,
+        /// Types of the inputs.
+        found: String,
+        /// The shape rule that was broken.
+        expected: String,
+    },
+    /// A network's definition contradicts itself.
+    #[error("graph '{graph}': {what}: found {found}, expected {expected}")]
+    Config {
+        /// The graph.
+        graph: String,
+        /// The preset's key.
+        what: &'static str,
+        /// The value.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// A graph was asked for an output that it does not have.
+    #[error("graph '{graph}' has no output '{found}'; it has {expected}")]
+    NoSuchOutput {
+        /// The graph.
+        graph: String,
+        /// Name asked for.
+        found: String,
+        /// Names there are.
+        expected: String,
+    },
+}
