@@ -1,1 +1,24 @@
-//! DICOM in, DICOM out: series to unit images, results to derived DICOM objects.
+//! DICOM in, DICOM out: series to stacks of images, results to derived DICOM objects.
+//!
+//! ```text
+//! file or folder ──> read::scan ──> Inventory (series, and what was left out and why)
+//!                                      │ channel rules or --channel NAME=PATH
+//!                                      v
+//!                    read::read ──> Study: slices sorted along the normal, pixels [C, H, W] in the source's units
+//!                                      │   (normalise, frame, translate: not this crate's business)
+//!                                      v
+//!                    write::{reconstruction, map, mask, picture} ──> Written: one derived object, as bytes
+//! ```
+//!
+//! Nothing is guessed: what cannot be read without a doubt (see [`ReadError`]) is refused, and every decision taken
+//! is recorded as a sentence in [`Study::decisions`].
+
+pub mod error;
+pub mod geometry;
+pub mod read;
+pub mod write;
+
+pub use error::{ReadError, WriteError};
+pub use geometry::Geometry;
+pub use read::{Inventory, Source, SourceSlice, Study, read, scan};
+pub use write::{MapScale, Provenance, Written};

@@ -1,0 +1,67 @@
+//! Writing: results to derived DICOM objects, one file a kind of object.
+//!
+//! Every function takes a source slice and a result on its grid, and returns one complete object; nothing touches
+//! the disk before [`Written::save`].
+
+mod map;
+mod mask;
+mod picture;
+mod reconstruction;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::WriteError;
+
+pub use map::{MapScale, map};
+pub use mask::mask;
+pub use picture::picture;
+pub use reconstruction::reconstruction;
+
+/// What made a result; recorded in it, and part of its UIDs: the same run gives the same UIDs, any change new ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// Program and version, e.g. `anomalens 0.1.0`.
+    pub tool: String,
+    /// Name of the bundle's preset, e.g. `brats256`.
+    pub bundle: String,
+    /// SHA-256 of the bundle's manifest.
+    pub bundle_hash: String,
+    /// Everything that changes the result, as a person reads it, always in the same order:
+    /// `noise level 500, scale 100, healthy class 0, engine ort`.
+    pub parameters: String,
+    /// What a reader must know, e.g. `untrained weights`; may be empty.
+    pub note: String,
+    /// When, local time: `YYYYMMDD`, `HHMMSS` ([`Provenance::now`] gives it). Not part of the UIDs.
+    pub created: [String; 2],
+}
+
+impl Provenance {
+    /// The local date and time, as [`Provenance::created`] wants them.
+    pub fn now() -> [String; 2] {
+        todo!()
+    }
+}
+
+/// One derived object, complete, as the bytes of a DICOM Part 10 file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// SOP Instance UID.
+    pub sop_instance_uid: String,
+    /// Series Instance UID.
+    pub series_instance_uid: String,
+    /// A file name, unique within the results of one stack: `0007-map.dcm`, `0007-reconstruction-flair.dcm`.
+    pub file_name: String,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+impl Written {
+    /// Writes the file into `folder` and returns its path. The caller owns the folder (temporary, then renamed).
+    ///
+    /// Errors: [`WriteError::Io`].
+    pub fn save(&self, folder: &Path) -> Result<PathBuf, WriteError> {
+        let path = folder.join(&self.file_name);
+        std::fs::write(&path, &self.bytes).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
