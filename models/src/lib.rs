@@ -16,6 +16,7 @@ pub mod graph;
 pub mod image;
 pub mod manifest;
 pub mod nets;
+pub mod output;
 pub mod preset;
 pub mod schedule;
 pub mod weights;

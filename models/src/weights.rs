@@ -1,1 +1,31 @@
-//! Weights.
+//! Parameters of a network, as safetensors: read through a memory map, written tensor by tensor, checked against
+//! the parameters that a graph wants, or drawn at random.
+//!
+//! ```text
+//! checkpoint ── shapes ──> check_keys(graph.params()) ──> WeightsWriter ──> weights.safetensors
+//!                                                                              │
+//!                       Weights::open ── param(name): the reference interpreter┤
+//!                                     └─ location(name): ONNX external data ───┘
+//! ```
+//!
+//! A bundle keeps both networks in one file, under the prefixes [`UNET_PREFIX`] and [`CLASSIFIER_PREFIX`].
+
+mod file;
+mod keys;
+mod random;
+mod writer;
+
+pub use file::{Location, Part, Weights, WeightsError};
+pub use keys::{KeyMismatch, check_keys};
+pub use random::RandomWeights;
+pub use writer::WeightsWriter;
+
+use std::collections::BTreeMap;
+
+/// What stands before the name of a U-Net parameter in a bundle's weights.
+pub const UNET_PREFIX: &str = "unet.";
+/// What stands before the name of a classifier parameter in a bundle's weights.
+pub const CLASSIFIER_PREFIX: &str = "classifier.";
+
+/// Names and shapes of the tensors of a checkpoint.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
