@@ -1,0 +1,211 @@
+//! A bundle, opened: its manifest checked, its graphs loaded and compared with the manifest.
+
+use std::path::{Path, PathBuf};
+
+use anomalens_models::graph::{DType, Tensor};
+use anomalens_models::manifest::{BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, UNET};
+use anomalens_models::preset::Preset;
+use anomalens_models::schedule::{Schedule, ScheduleError, Timestep};
+use ndarray::{Array1, Array4, Axis, Ix4, s};
+
+use crate::ddim::{ClassLabel, Guide, NoisePredictor};
+use crate::engine::{Engine, EngineError, Port, Session};
+
+/// A bundle that is ready to translate.
+pub struct Bundle {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// SHA-256 of its manifest, which holds the hash of every other file: the bundle's name in reports.
+    pub hash: String,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// The schedule that it was trained on.
+    pub schedule: Schedule,
+    /// The noise predictor; a bundle may lack it, but cannot translate then.
+    pub unet: Option<Unet>,
+    /// The noisy classifier's gradient; without it there is no guidance.
+    pub classifier: Option<ClassifierGradient>,
+    /// What runs the graphs, in words.
+    pub engine: String,
+}
+
+/// Why a bundle could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The manifest or a file is missing, changed or newer than this program.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A graph could not be loaded.
+    #[error("bundle '{}': {source}", bundle.display())]
+    Engine {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The cause.
+        source: EngineError,
+    },
+    /// The preset's schedule cannot be.
+    #[error("bundle '{}': {MANIFEST}: preset.{source}", bundle.display())]
+    Schedule {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The cause.
+        source: ScheduleError,
+    },
+    /// A graph that is not what the manifest describes.
+    #[error("bundle '{}': {file}: {what} is {found}, expected {expected} by the preset in {MANIFEST}; a foreign graph: write the bundle again with anomalens-export bundle", bundle.display())]
+    ForeignGraph {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The graph.
+        file: &'static str,
+        /// E.g. `input x`.
+        what: String,
+        /// What the graph has.
+        found: String,
+        /// What the manifest wants.
+        expected: String,
+    },
+    /// No parity gate has passed.
+    #[error("bundle '{}': not verified (gate '{gate}'): nobody has compared its graphs with another engine; run anomalens-export verify, write it again with --gate quick, or accept it with --unverified", bundle.display())]
+    Unverified {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The gate that the manifest names.
+        gate: String,
+    },
+}
+
+impl Bundle {
+    /// Opens a bundle: manifest, every file's hash, then the graphs and their inputs and outputs. A bundle that no
+    /// parity gate has passed is refused unless `allow_unverified`.
+    ///
+    /// Errors: [`OpenError`].
+    pub fn open(folder: &Path, engine: &dyn Engine, allow_unverified: bool) -> Result<Self, OpenError> {
+        let manifest = Manifest::read(folder)?;
+        if !manifest.verification.passed() && !allow_unverified {
+            let gate = manifest.verification.gate.clone();
+            return Err(OpenError::Unverified { bundle: folder.to_owned(), gate });
+        }
+        manifest.check_files(folder)?;
+        let schedule = Schedule::new(&manifest.preset.schedule)
+            .map_err(|source| OpenError::Schedule { bundle: folder.to_owned(), source })?;
+        let load = |file: &'static str, inputs: Vec<Port>, outputs: Vec<Port>| -> Result<_, OpenError> {
+            if !manifest.has(file) {
+                return Ok(None);
+            }
+            let session = engine
+                .load(&folder.join(file))
+                .map_err(|source| OpenError::Engine { bundle: folder.to_owned(), source })?;
+            let foreign = |(what, found, expected)| OpenError::ForeignGraph {
+                bundle: folder.to_owned(),
+                file,
+                what,
+                found,
+                expected,
+            };
+            compare("input", session.inputs(), &inputs).map_err(foreign)?;
+            compare("output", session.outputs(), &outputs).map_err(foreign)?;
+            Ok(Some(session))
+        };
+        let preset = &manifest.preset;
+        let conditional = preset.unet.classes.is_some();
+        let unet = load(UNET, inputs(preset, conditional), vec![image_port("out", preset, 2)])?
+            .map(|session| Unet { session, channels: preset.channels(), conditional });
+        let logits = port("logits", DType::F32, &[None, Some(preset.classifier.classes)]);
+        let classifier =
+            load(CLASSIFIER_GRADIENT, inputs(preset, true), vec![logits, image_port("gradient", preset, 1)])?
+                .map(|session| ClassifierGradient { session });
+        let hash = Manifest::bundle_hash(folder)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            hash,
+            manifest,
+            schedule,
+            unet,
+            classifier,
+            engine: engine.describe(),
+        })
+    }
+}
+
+fn port(name: &str, dtype: DType, dims: &[Option<usize>]) -> Port {
+    Port { name: name.to_owned(), dtype: Some(dtype), dims: dims.to_vec() }
+}
+
+fn image_port(name: &str, preset: &Preset, times: usize) -> Port {
+    let size = Some(preset.image.size);
+    port(name, DType::F32, &[None, Some(times * preset.channels()), size, size])
+}
+
+fn inputs(preset: &Preset, labelled: bool) -> Vec<Port> {
+    let mut ports = vec![image_port("x", preset, 1), port("t", DType::I64, &[None])];
+    if labelled {
+        ports.push(port("y", DType::I64, &[None]));
+    }
+    ports
+}
+
+/// The first difference between what a graph has and what it should have, in any order: (what, found, expected).
+fn compare(what: &str, found: &[Port], expected: &[Port]) -> Result<(), (String, String, String)> {
+    for want in expected {
+        match found.iter().find(|port| port.name == want.name) {
+            Some(have) if have == want => (),
+            Some(have) => return Err((format!("{what} {}", want.name), have.to_string(), want.to_string())),
+            None => return Err((format!("{what} {}", want.name), "missing".into(), want.to_string())),
+        }
+    }
+    match found.iter().find(|port| !expected.iter().any(|want| want.name == port.name)) {
+        Some(extra) => Err((format!("{what} {}", extra.name), extra.to_string(), "none of that name".into())),
+        None => Ok(()),
+    }
+}
+
+/// The U-Net of a bundle.
+pub struct Unet {
+    session: Box<dyn Session>,
+    channels: usize,
+    conditional: bool,
+}
+
+impl NoisePredictor for Unet {
+    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, EngineError> {
+        let n = x.len_of(Axis(0));
+        let mut inputs = vec![("x", Tensor::F32(x.clone().into_dyn())), ("t", repeated(n, t.get()))];
+        if self.conditional {
+            inputs.push(("y", repeated(n, y.get())));
+        }
+        let out = image_output(self.session.run(&inputs)?, "out");
+        // The other half interpolates the variance: a DDIM step has none.
+        Ok(out.slice(s![.., ..self.channels, .., ..]).to_owned())
+    }
+}
+
+/// The noisy classifier of a bundle, differentiated.
+pub struct ClassifierGradient {
+    session: Box<dyn Session>,
+}
+
+impl Guide for ClassifierGradient {
+    fn gradient(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, EngineError> {
+        let n = x.len_of(Axis(0));
+        let inputs = [
+            ("x", Tensor::F32(x.clone().into_dyn())),
+            ("t", repeated(n, t.get())),
+            ("y", repeated(n, y.get())),
+        ];
+        Ok(image_output(self.session.run(&inputs)?, "gradient"))
+    }
+}
+
+fn repeated(n: usize, value: usize) -> Tensor {
+    Tensor::I64(
+        Array1::from_elem(n, i64::try_from(value).expect("timesteps and classes are small")).into_dyn(),
+    )
+}
+
+fn image_output(outputs: Vec<(String, ndarray::ArrayD<f32>)>, name: &str) -> Array4<f32> {
+    let found = outputs.into_iter().find(|(output, _)| output == name);
+    let (_, values) = found.expect("the outputs were compared with the preset when the bundle was opened");
+    values.into_dimensionality::<Ix4>().expect("the output's rank was compared when the bundle was opened")
+}

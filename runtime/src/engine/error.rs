@@ -1,0 +1,104 @@
+//! Why an engine could not be opened, or could not run a graph.
+
+use std::path::PathBuf;
+
+use super::Device;
+
+/// Why an engine could not be opened, or could not run a graph.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A word that names no engine or no device.
+    #[error("{what} '{found}', expected {expected}")]
+    Name {
+        /// `engine` or `device`.
+        what: &'static str,
+        /// The word.
+        found: String,
+        /// The words there are.
+        expected: &'static str,
+    },
+    /// No threads.
+    #[error("0 threads, expected at least 1; leave the option out for one a core")]
+    Threads,
+    /// ONNX Runtime's library is nowhere.
+    #[error("ONNX Runtime: its library was not found, looked for {}; fetch it with `make deps`, or set ORT_DYLIB_PATH to it, or choose --engine tract", searched.join(", "))]
+    LibraryNotFound {
+        /// Where it was looked for.
+        searched: Vec<String>,
+    },
+    /// The library is there but cannot be loaded.
+    #[error("ONNX Runtime: '{}' cannot be loaded: {reason}; expected a libonnxruntime.so for this machine, 1.{} or newer: fetch one with `make deps`, or set ORT_DYLIB_PATH to one, or choose --engine tract", path.display(), ort::MINOR_VERSION)]
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// The loader's words.
+        reason: String,
+    },
+    /// The library is too old.
+    #[error("ONNX Runtime: '{}' is version {found}, expected 1.{} or newer; fetch one with `make deps`, or set ORT_DYLIB_PATH to one, or choose --engine tract", path.display(), ort::MINOR_VERSION)]
+    LibraryTooOld {
+        /// The library.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// The device is not to be had.
+    #[error("{engine}: device {device} cannot be used: {reason}; {way_out}")]
+    Device {
+        /// The engine and its version.
+        engine: String,
+        /// The device.
+        device: Device,
+        /// The engine's words.
+        reason: String,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// The file is no graph that the engine can run.
+    #[error("{engine}: graph '{}' cannot be loaded: {reason}; expected an ONNX graph with its weights beside it: write the bundle again with anomalens-export bundle", path.display())]
+    Model {
+        /// The engine and its version.
+        engine: String,
+        /// The graph.
+        path: PathBuf,
+        /// The engine's words.
+        reason: String,
+    },
+    /// A value that the graph does not take.
+    #[error("graph '{graph}': input {input}: found {found}, expected {expected}")]
+    Input {
+        /// The graph's file name.
+        graph: String,
+        /// The input's name.
+        input: String,
+        /// What was given.
+        found: String,
+        /// What the graph takes.
+        expected: String,
+    },
+    /// The engine failed while it computed.
+    #[error("{engine}: graph '{graph}' failed: {reason}; a smaller --batch needs less memory")]
+    Run {
+        /// The engine and its version.
+        engine: String,
+        /// The graph's file name.
+        graph: String,
+        /// The engine's words.
+        reason: String,
+    },
+    /// The graph gave something that is not a number.
+    #[error(
+        "graph '{graph}': output {output} at {index:?} is {found}, expected a finite number; check the weights with anomalens-export verify, or choose a lower --scale"
+    )]
+    NotFinite {
+        /// The graph's file name.
+        graph: String,
+        /// The output's name.
+        output: String,
+        /// The first place.
+        index: Vec<usize>,
+        /// The value there.
+        found: f32,
+    },
+}

@@ -1,0 +1,160 @@
+//! The engine that is ONNX Runtime, loaded when it is first wanted.
+
+use std::path::Path;
+
+use anomalens_models::graph::{DType, Tensor};
+use ndarray::ArrayD;
+use ort::ep;
+use ort::session::builder::SessionBuilder;
+use ort::session::{Session as OrtRun, SessionInputValue};
+use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+
+use super::port::{check_finite, in_order};
+use super::{Device, Engine, EngineError, EngineOptions, Library, Port, Session, library};
+
+const CUDA_WAY_OUT: &str = "fetch the GPU build of ONNX Runtime with `make deps DEVICE=cuda` and check the driver with nvidia-smi, or choose --device cpu";
+
+/// ONNX Runtime on one device.
+pub(super) struct OrtEngine {
+    library: Library,
+    options: EngineOptions,
+}
+
+impl OrtEngine {
+    /// Loads the library and tries the device.
+    ///
+    /// Errors: those of the library; [`EngineError::Device`] where the provider is missing or fails.
+    pub(super) fn open(options: &EngineOptions) -> Result<Self, EngineError> {
+        let engine = Self { library: library::load()?, options: *options };
+        engine.builder()?;
+        Ok(engine)
+    }
+
+    /// A session builder with the device's provider registered: it alone, so that nothing is chosen silently.
+    fn builder(&self) -> Result<SessionBuilder, EngineError> {
+        let failed = |reason: String| EngineError::Device {
+            engine: self.describe(),
+            device: self.options.device,
+            reason,
+            way_out: match self.options.device {
+                Device::Cpu => "choose --engine tract",
+                Device::Cuda(_) => CUDA_WAY_OUT,
+            },
+        };
+        let provider = match self.options.device {
+            Device::Cpu => ep::CPU::default().build(),
+            Device::Cuda(index) => ep::CUDA::default()
+                .with_device_id(
+                    i32::try_from(index).map_err(|_| failed(format!("no GPU has the index {index}")))?,
+                )
+                .with_tf32(self.options.tf32)
+                .build(),
+        };
+        let mut builder =
+            OrtRun::builder(library::environment()?).map_err(|error| failed(error.message().to_owned()))?;
+        if let Some(threads) = self.options.threads {
+            builder =
+                builder.with_intra_threads(threads).map_err(|error| failed(error.message().to_owned()))?;
+        }
+        builder
+            .with_execution_providers([provider.error_on_failure()])
+            .map_err(|error| failed(error.message().to_owned()))
+    }
+}
+
+impl Engine for OrtEngine {
+    fn describe(&self) -> String {
+        let tf32 = if self.options.tf32 && self.options.device != Device::Cpu { ", tf32" } else { "" };
+        format!("ort {} ({}{tf32})", self.library.version, self.options.device)
+    }
+
+    fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
+        let session = self.builder()?.commit_from_file(onnx).map_err(|error| EngineError::Model {
+            engine: self.describe(),
+            path: onnx.to_owned(),
+            reason: error.message().to_owned(),
+        })?;
+        Ok(Box::new(OrtSession {
+            engine: self.describe(),
+            graph: super::graph_name(onnx),
+            inputs: session.inputs().iter().map(port).collect(),
+            outputs: session.outputs().iter().map(port).collect(),
+            session,
+        }))
+    }
+}
+
+fn port(outlet: &Outlet) -> Port {
+    let (dtype, dims) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => {
+            let dtype = match ty {
+                TensorElementType::Float32 => Some(DType::F32),
+                TensorElementType::Int64 => Some(DType::I64),
+                _ => None,
+            };
+            (dtype, shape.iter().map(|d| usize::try_from(*d).ok()).collect())
+        }
+        _ => (None, Vec::new()),
+    };
+    Port { name: outlet.name().to_owned(), dtype, dims }
+}
+
+struct OrtSession {
+    engine: String,
+    graph: String,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    session: OrtRun,
+}
+
+impl Session for OrtSession {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, ArrayD<f32>)>, EngineError> {
+        let ordered = in_order(&self.graph, &self.inputs, inputs)?;
+        let failed = |error: ort::Error| EngineError::Run {
+            engine: self.engine.clone(),
+            graph: self.graph.clone(),
+            reason: error.message().to_owned(),
+        };
+        // ONNX Runtime reads the arrays where they lie, if they are contiguous.
+        let contiguous: Vec<_> = ordered.into_iter().map(contiguous).collect();
+        let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(contiguous.len());
+        for (port, tensor) in self.inputs.iter().zip(&contiguous) {
+            let value = match tensor.as_ref() {
+                Tensor::F32(a) => TensorRef::from_array_view(a).map_err(failed)?.into(),
+                Tensor::I64(a) => TensorRef::from_array_view(a).map_err(failed)?.into(),
+            };
+            values.push((&port.name, value));
+        }
+        let results = self.session.run(values).map_err(failed)?;
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for port in &self.outputs {
+            let values = results[port.name.as_str()].try_extract_array::<f32>().map_err(failed)?.into_owned();
+            check_finite(&self.graph, &port.name, &values)?;
+            outputs.push((port.name.clone(), values));
+        }
+        Ok(outputs)
+    }
+}
+
+fn contiguous(tensor: &Tensor) -> std::borrow::Cow<'_, Tensor> {
+    use std::borrow::Cow;
+    let standard = match tensor {
+        Tensor::F32(a) => a.is_standard_layout(),
+        Tensor::I64(a) => a.is_standard_layout(),
+    };
+    if standard {
+        return Cow::Borrowed(tensor);
+    }
+    Cow::Owned(match tensor {
+        Tensor::F32(a) => Tensor::F32(a.as_standard_layout().into_owned()),
+        Tensor::I64(a) => Tensor::I64(a.as_standard_layout().into_owned()),
+    })
+}

@@ -1,0 +1,178 @@
+//! The engine that is tract: pure Rust, always there, on the processor.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anomalens_models::graph::{DType, Tensor};
+use ndarray::ArrayD;
+use tract_onnx::pb::{ValueInfoProto, tensor_shape_proto::dimension, type_proto};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::tract_linalg::multithread::{Executor, multithread_tract_scope};
+
+use super::port::{check_finite, in_order};
+use super::{Device, Engine, EngineError, EngineOptions, Port, Session};
+
+/// The version of tract that is built in.
+pub const TRACT_VERSION: &str = "0.23.9";
+
+/// tract with its own threads.
+pub(super) struct TractEngine {
+    threads: usize,
+    executor: Executor,
+    /// Why `auto` took this engine; empty if it was asked for.
+    note: String,
+}
+
+impl TractEngine {
+    /// `instead_of` is why ONNX Runtime was passed over.
+    ///
+    /// Errors: [`EngineError::Device`] for anything but the processor.
+    pub(super) fn open(
+        options: &EngineOptions,
+        instead_of: Option<&EngineError>,
+    ) -> Result<Self, EngineError> {
+        if options.device != Device::Cpu {
+            return Err(EngineError::Device {
+                engine: format!("tract {TRACT_VERSION}"),
+                device: options.device,
+                reason: "tract computes on the processor only".into(),
+                way_out: "choose --engine ort, or --device cpu",
+            });
+        }
+        let threads =
+            options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let executor = if threads == 1 { Executor::SingleThread } else { Executor::multithread(threads) };
+        let note = match instead_of {
+            None => String::new(),
+            Some(EngineError::LibraryNotFound { .. }) => "; ONNX Runtime was not found".to_owned(),
+            Some(why) => format!("; {why}"),
+        };
+        Ok(Self { threads, executor, note })
+    }
+}
+
+impl Engine for TractEngine {
+    fn describe(&self) -> String {
+        format!("tract {TRACT_VERSION} (cpu, threads: {}{})", self.threads, self.note)
+    }
+
+    fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
+        let failed = |reason: String| EngineError::Model {
+            engine: format!("tract {TRACT_VERSION}"),
+            path: onnx.to_owned(),
+            reason,
+        };
+        let words = |error: TractError| failed(format!("{error:#}"));
+        let folder = match onnx.parent().map(Path::to_str) {
+            Some(Some("")) | None => ".",
+            Some(Some(folder)) => folder,
+            Some(None) => return Err(failed("tract reads from folders with a UTF-8 name only".into())),
+        };
+        // Intermediate shapes in the file speak of an open batch, which would contradict a concrete one.
+        let reader = tract_onnx::onnx().with_ignore_value_info(true);
+        let proto = reader.proto_model_for_path(onnx).map_err(words)?;
+        let parsed = reader.parse(&proto, Some(folder)).map_err(words)?;
+        if !parsed.unresolved_inputs.is_empty() {
+            return Err(failed(format!("undefined inputs {}", parsed.unresolved_inputs.join(", "))));
+        }
+        let graph = proto.graph.as_ref().ok_or_else(|| failed("holds no graph".into()))?;
+        let stored: Vec<_> = graph.initializer.iter().map(|i| i.name.as_str()).collect();
+        Ok(Box::new(TractSession {
+            graph: super::graph_name(onnx),
+            inputs: graph.input.iter().filter(|i| !stored.contains(&i.name.as_str())).map(port).collect(),
+            outputs: graph.output.iter().map(port).collect(),
+            executor: self.executor.clone(),
+            model: parsed.model,
+            compiled: HashMap::new(),
+        }))
+    }
+}
+
+fn port(info: &ValueInfoProto) -> Port {
+    let tensor =
+        info.r#type.as_ref().and_then(|t| t.value.as_ref()).map(|type_proto::Value::TensorType(t)| t);
+    let dtype = tensor.and_then(|t| match t.elem_type {
+        // TensorProto.DataType of the ONNX standard.
+        1 => Some(DType::F32),
+        7 => Some(DType::I64),
+        _ => None,
+    });
+    let dims = tensor.and_then(|t| t.shape.as_ref()).map_or(Vec::new(), |shape| {
+        let size = |value: &Option<dimension::Value>| match value {
+            Some(dimension::Value::DimValue(size)) => usize::try_from(*size).ok(),
+            Some(dimension::Value::DimParam(_)) | None => None,
+        };
+        shape.dim.iter().map(|d| size(&d.value)).collect()
+    });
+    Port { name: info.name.clone(), dtype, dims }
+}
+
+struct TractSession {
+    graph: String,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    executor: Executor,
+    model: InferenceModel,
+    /// By the shapes of the inputs: tract is twice as fast where it knows them.
+    compiled: HashMap<Vec<Vec<usize>>, Arc<TypedRunnableModel>>,
+}
+
+impl TractSession {
+    fn compiled(&mut self, inputs: &[&Tensor]) -> TractResult<Arc<TypedRunnableModel>> {
+        let shapes: Vec<_> = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
+        if let Some(plan) = self.compiled.get(&shapes) {
+            return Ok(plan.clone());
+        }
+        let mut model = self.model.clone();
+        for (i, tensor) in inputs.iter().enumerate() {
+            let datum_type = match tensor.dtype() {
+                DType::F32 => f32::datum_type(),
+                DType::I64 => i64::datum_type(),
+            };
+            model.set_input_fact(i, InferenceFact::dt_shape(datum_type, tensor.shape()))?;
+        }
+        let plan = model.into_optimized()?.into_runnable()?;
+        self.compiled.insert(shapes, plan.clone());
+        Ok(plan)
+    }
+
+    fn compute(&mut self, inputs: &[&Tensor]) -> TractResult<Vec<ArrayD<f32>>> {
+        let plan = self.compiled(inputs)?;
+        let values = inputs.iter().map(|tensor| value(tensor)).collect();
+        let results = multithread_tract_scope(self.executor.clone(), || plan.run(values))?;
+        results.iter().map(|result| Ok(result.to_plain_array_view::<f32>()?.into_owned())).collect()
+    }
+}
+
+fn value(tensor: &Tensor) -> TValue {
+    match tensor {
+        Tensor::F32(a) => tract_onnx::prelude::Tensor::from(a.clone()).into_tvalue(),
+        Tensor::I64(a) => tract_onnx::prelude::Tensor::from(a.clone()).into_tvalue(),
+    }
+}
+
+impl Session for TractSession {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, ArrayD<f32>)>, EngineError> {
+        let ordered = in_order(&self.graph, &self.inputs, inputs)?;
+        let results = self.compute(&ordered).map_err(|error| EngineError::Run {
+            engine: format!("tract {TRACT_VERSION}"),
+            graph: self.graph.clone(),
+            reason: format!("{error:#}"),
+        })?;
+        let mut outputs = Vec::with_capacity(results.len());
+        for (port, values) in self.outputs.iter().zip(results) {
+            check_finite(&self.graph, &port.name, &values)?;
+            outputs.push((port.name.clone(), values));
+        }
+        Ok(outputs)
+    }
+}
