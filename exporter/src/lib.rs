@@ -1,1 +1,3 @@
 //! Writes ONNX graphs of the U-Net and of the classifier gradient; turns checkpoints into bundles.
+
+pub mod onnx;
