@@ -1,3 +1,5 @@
 //! Writes ONNX graphs of the U-Net and of the classifier gradient; turns checkpoints into bundles.
 
+pub mod checkpoint;
 pub mod onnx;
+mod pt;

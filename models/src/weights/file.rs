@@ -43,7 +43,7 @@ pub enum WeightsError {
         found: usize,
     },
     /// An element type other than f32.
-    #[error("weights '{}': tensor '{name}' is {found}, expected F32; convert it with tensor.float() and save again", path.display())]
+    #[error("weights '{}': tensor '{name}' is {found}, expected f32; convert it with tensor.float() and save again", path.display())]
     DType {
         /// The file.
         path: PathBuf,
@@ -120,6 +120,13 @@ impl Weights {
         Ok(self.entry(name)?.location)
     }
 
+    /// Element type of a tensor, e.g. `f32`.
+    ///
+    /// Errors: [`WeightsError::Missing`].
+    pub fn dtype(&self, name: &str) -> Result<String, WeightsError> {
+        Ok(format!("{:?}", self.entry(name)?.dtype).to_lowercase())
+    }
+
     /// A copy of one tensor.
     ///
     /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is not f32.
@@ -129,7 +136,7 @@ impl Weights {
             return Err(WeightsError::DType {
                 path: self.path.clone(),
                 name: name.to_owned(),
-                found: format!("{:?}", entry.dtype),
+                found: self.dtype(name)?,
             });
         }
         let Location { offset, length } = entry.location;
@@ -255,7 +262,7 @@ mod tests {
         }
         let file = file(&whole);
         let text = Weights::open(file.path()).unwrap().read("a").unwrap_err().to_string();
-        assert!(text.contains("'a' is BF16, expected F32"), "{text}");
+        assert!(text.contains("'a' is bf16, expected f32"), "{text}");
         assert!(matches!(Weights::open(Path::new("/nowhere.safetensors")), Err(WeightsError::Io { .. })));
     }
 }

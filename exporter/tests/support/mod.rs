@@ -1,0 +1,110 @@
+//! What the tests of this crate share.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use zip::write::SimpleFileOptions;
+
+/// What a checkpoint is made of.
+#[derive(Clone)]
+pub enum Value {
+    Tensor(Tensor),
+    Dict(Vec<(String, Value)>),
+    Int(i32),
+}
+
+/// A view into a storage, as `torch.save` describes it.
+#[derive(Clone)]
+pub struct Tensor {
+    pub class: &'static str,
+    pub storage: usize,
+    pub offset: i32,
+    pub shape: Vec<i32>,
+    pub strides: Vec<i32>,
+}
+
+impl Tensor {
+    /// A contiguous f32 tensor that has a storage to itself.
+    pub fn new(storage: usize, shape: &[usize]) -> Self {
+        let shape: Vec<i32> = shape.iter().map(|&n| n as i32).collect();
+        let mut strides = vec![1; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = strides[i] * shape[i];
+        }
+        Self { class: "FloatStorage", storage, offset: 0, shape, strides }
+    }
+}
+
+pub fn dict<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Dict(entries.map(|(key, value)| (key.to_owned(), value)).into())
+}
+
+/// Writes a zip as `torch.save` does: `data.pkl` and one entry a storage.
+pub fn write_pt(path: &Path, value: &Value, storages: &[Vec<f32>]) {
+    let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut pickle = vec![0x80, 2];
+    pickle_value(&mut pickle, value);
+    pickle.push(b'.');
+    zip.start_file("archive/data.pkl", stored).unwrap();
+    zip.write_all(&pickle).unwrap();
+    for (i, storage) in storages.iter().enumerate() {
+        zip.start_file(format!("archive/data/{i}"), stored).unwrap();
+        let bytes: Vec<u8> = storage.iter().flat_map(|v| v.to_le_bytes()).collect();
+        zip.write_all(&bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+
+fn pickle_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Int(n) => int(out, *n),
+        Value::Dict(entries) => {
+            out.extend(ORDERED_DICT);
+            out.push(b'(');
+            for (key, value) in entries {
+                text(out, key);
+                pickle_value(out, value);
+            }
+            out.push(b'u');
+        }
+        Value::Tensor(tensor) => {
+            out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+            text(out, "storage");
+            out.extend(format!("ctorch\n{}\n", tensor.class).as_bytes());
+            text(out, &tensor.storage.to_string());
+            text(out, "cpu");
+            int(out, tensor.shape.iter().product());
+            out.extend(b"tQ");
+            int(out, tensor.offset);
+            for tuple in [&tensor.shape, &tensor.strides] {
+                out.push(b'(');
+                tuple.iter().for_each(|&n| int(out, n));
+                out.push(b't');
+            }
+            out.push(0x89);
+            out.extend(ORDERED_DICT);
+            out.extend(b"tR");
+        }
+    }
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'X');
+    out.extend((text.len() as u32).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn int(out: &mut Vec<u8>, n: i32) {
+    out.push(b'J');
+    out.extend(n.to_le_bytes());
+}
+
+/// The committed reference vectors.
+pub fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny")
+}
