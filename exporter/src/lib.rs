@@ -1,5 +1,6 @@
 //! Writes ONNX graphs of the U-Net and of the classifier gradient; turns checkpoints into bundles.
 
 pub mod checkpoint;
+pub mod gradient;
 pub mod onnx;
 mod pt;

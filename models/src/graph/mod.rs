@@ -149,6 +149,31 @@ impl Graph {
         builder.finish()
     }
 
+    /// The same graph without the nodes that no output needs; inputs and parameters stay, since they are the
+    /// network's interface.
+    pub fn pruned(&self) -> Graph {
+        let mut used = vec![false; self.nodes.len()];
+        for (_, id) in &self.outputs {
+            used[id.0] = true;
+        }
+        for (id, node) in self.iter().rev() {
+            let interface = matches!(node.op, Op::Primitive(Primitive::Input { .. } | Primitive::Param(_)));
+            used[id.0] |= interface;
+            if used[id.0] {
+                node.inputs.iter().for_each(|i| used[i.0] = true);
+            }
+        }
+        let mut new = vec![NodeId(0); self.nodes.len()];
+        let mut nodes = Vec::new();
+        for (id, node) in self.iter().filter(|(id, _)| used[id.0]) {
+            new[id.0] = NodeId(nodes.len());
+            let inputs = node.inputs.iter().map(|i| new[i.0]).collect();
+            nodes.push(Node { inputs, ..node.clone() });
+        }
+        let outputs = self.outputs.iter().map(|(name, id)| (name.clone(), new[id.0])).collect();
+        Graph { name: self.name.clone(), nodes, params: self.params.clone(), outputs }
+    }
+
     /// For each node, the last node that uses it (itself if none does; the end of the list for outputs), so that
     /// an interpreter can free values early.
     pub fn last_uses(&self) -> Vec<usize> {

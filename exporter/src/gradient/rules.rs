@@ -1,0 +1,190 @@
+//! The gradient table: one rule a primitive, easy ones first, and a reason where there is none.
+//!
+//! Notation: g is the cotangent of the value y that a node made; a rule returns the cotangent of one operand.
+
+use anomalens_models::graph::{Builder, NodeId, Primitive, Shape};
+
+use super::{GradientError, Step};
+
+/// Integers and the leaves that are not inputs.
+const INTEGER: &str = "its operand is an integer";
+const LEAF: &str = "it has no operands";
+const PARAMETER: &str = "the operand is a parameter, and this is the gradient of an input";
+const UNBATCHED: &str = "the operand has no batch, so it cannot depend on an input";
+
+/// The cotangent of operand `i`.
+pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId, GradientError> {
+    use Primitive as P;
+    let Step { op, inputs, output: y, g, .. } = *step;
+    let none = |why| {
+        Err(GradientError::NotDifferentiable { scope: step.scope.into(), op: op.name(), operand: i, why })
+    };
+    let x = |i: usize| inputs[i];
+    let shape = |b: &Builder, i: usize| b.shape(inputs[i]).clone();
+    Ok(match op {
+        P::Input { .. } | P::Param(_) | P::Constant(_) => return none(LEAF),
+        P::Cast | P::Gather | P::OneHot { .. } => return none(INTEGER),
+
+        P::Add => return unbroadcast(b, step, g, i),
+        P::Sub if i == 0 => return unbroadcast(b, step, g, i),
+        P::Sub => {
+            let minus = b.scale(g, -1.0)?;
+            return unbroadcast(b, step, minus, i);
+        }
+        P::Mul => {
+            let product = b.mul(g, x(1 - i))?;
+            return unbroadcast(b, step, product, i);
+        }
+        // d(a/b) = da/b − (a/b)·db/b.
+        P::Div => {
+            let quotient = b.div(g, x(1))?;
+            let part = if i == 0 {
+                quotient
+            } else {
+                let part = b.mul(quotient, y)?;
+                b.scale(part, -1.0)?
+            };
+            return unbroadcast(b, step, part, i);
+        }
+        // d√x = dx / 2√x.
+        P::Sqrt => {
+            let twice = b.scale(y, 2.0)?;
+            b.div(g, twice)?
+        }
+        // dσ = σ(1 − σ) dx = (σ − σ²) dx.
+        P::Sigmoid => {
+            let square = b.mul(y, y)?;
+            let slope = b.sub(y, square)?;
+            b.mul(g, slope)?
+        }
+        P::Cos => {
+            let sin = b.primitive(P::Sin, &[x(0)])?;
+            let part = b.mul(g, sin)?;
+            b.scale(part, -1.0)?
+        }
+        P::Sin => {
+            let cos = b.primitive(P::Cos, &[x(0)])?;
+            b.mul(g, cos)?
+        }
+
+        P::Reshape { .. } => b.reshape(g, shape(b, 0))?,
+        P::Transpose { perm } => {
+            let mut inverse = vec![0; perm.len()];
+            perm.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
+            b.primitive(P::Transpose { perm: inverse }, &[g])?
+        }
+        P::Slice { axis, start, end } => {
+            let after = shape(b, 0).len(*axis).expect("not the batch") - end;
+            b.primitive(P::Pad { axis: *axis, before: *start, after }, &[g])?
+        }
+        P::Pad { axis, before, .. } => {
+            let len = shape(b, 0).len(*axis).expect("not the batch");
+            b.slice(g, *axis, *before, before + len)?
+        }
+        P::Concat { axis } => {
+            let len = |b: &Builder, i: usize| shape(b, i).len(*axis).expect("not the batch");
+            let start: usize = (0..i).map(|j| len(b, j)).sum();
+            let end = start + len(b, i);
+            b.slice(g, *axis, start, end)?
+        }
+        P::Expand { .. } => return unbroadcast(b, step, g, i),
+        P::ReduceSum { .. } => b.primitive(P::Expand { shape: shape(b, 0) }, &[g])?,
+        P::ReduceMean { axes } => {
+            let count: usize = axes.iter().filter_map(|&a| shape(b, 0).len(a)).product();
+            let share = b.scale(g, 1.0 / count as f64)?;
+            b.primitive(P::Expand { shape: shape(b, 0) }, &[share])?
+        }
+
+        // dsₖ = sₖ(dxₖ − Σⱼ sⱼ dxⱼ).
+        P::Softmax { axis } => {
+            let weighted = b.mul(g, y)?;
+            let total = b.sum(weighted, &[*axis])?;
+            let centred = b.sub(g, total)?;
+            b.mul(y, centred)?
+        }
+        // d log sₖ = dxₖ − Σⱼ sⱼ dxⱼ.
+        P::LogSoftmax { axis } => {
+            let softmax = b.primitive(P::Softmax { axis: *axis }, &[x(0)])?;
+            let total = b.sum(g, &[*axis])?;
+            let part = b.mul(softmax, total)?;
+            b.sub(g, part)?
+        }
+        P::InstanceNormalization { epsilon } => instance_norm(b, x(0), y, g, *epsilon)?,
+
+        // y = a·b: da = g·bᵀ, db = aᵀ·g.
+        P::MatMul => {
+            let part = if i == 0 {
+                let transposed = b.transpose_last(x(1))?;
+                b.matmul(g, transposed)?
+            } else {
+                let transposed = b.transpose_last(x(0))?;
+                b.matmul(transposed, g)?
+            };
+            return unbroadcast(b, step, part, i);
+        }
+        P::Gemm if i == 0 => b.matmul(g, x(1))?,
+        P::Conv { stride, pad } if i == 0 => {
+            let (image, kernel) = (shape(b, 0), shape(b, 1));
+            // Rows at the end that no step of the convolution reached.
+            let rest = [2, 3].map(|axis| {
+                let side = image.len(axis).expect("not the batch") + 2 * pad;
+                (side - kernel.len(2).expect("a parameter")) % stride
+            });
+            b.primitive(P::ConvTranspose { stride: *stride, pad: *pad, output_padding: rest }, &[g, x(1)])?
+        }
+        P::ConvTranspose { stride, pad, .. } if i == 0 => {
+            let bias = b.vector(vec![0.0; shape(b, 1).len(0).expect("a parameter")]);
+            b.primitive(P::Conv { stride: *stride, pad: *pad }, &[g, x(1), bias])?
+        }
+        P::Gemm | P::Conv { .. } | P::ConvTranspose { .. } => return none(PARAMETER),
+        // Every pixel of a block got the same share.
+        P::AveragePool { size } => {
+            let share = b.scale(g, 1.0 / (size * size) as f64)?;
+            b.primitive(P::Resize { factor: *size }, &[share])?
+        }
+        P::Resize { factor } => {
+            let mean = b.primitive(P::AveragePool { size: *factor }, &[g])?;
+            b.scale(mean, (factor * factor) as f64)?
+        }
+    })
+}
+
+/// dx = (g − mean(g) − y · mean(g · y)) / √(variance + eps): the mean and the variance depend on every x.
+fn instance_norm(
+    b: &mut Builder,
+    x: NodeId,
+    y: NodeId,
+    g: NodeId,
+    epsilon: f32,
+) -> Result<NodeId, GradientError> {
+    let axes: Vec<usize> = (2..b.shape(x).rank()).collect();
+    let mean = b.mean(x, &axes)?;
+    let centred = b.sub(x, mean)?;
+    let square = b.mul(centred, centred)?;
+    let variance = b.mean(square, &axes)?;
+    let epsilon = b.scalar(f64::from(epsilon));
+    let variance = b.add(variance, epsilon)?;
+    let deviation = b.primitive(Primitive::Sqrt, &[variance])?;
+
+    let mean_g = b.mean(g, &axes)?;
+    let gy = b.mul(g, y)?;
+    let mean_gy = b.mean(gy, &axes)?;
+    let along = b.mul(y, mean_gy)?;
+    let rest = b.sub(g, mean_g)?;
+    let rest = b.sub(rest, along)?;
+    Ok(b.div(rest, deviation)?)
+}
+
+/// Sums a cotangent over the axes along which operand `i` was repeated.
+fn unbroadcast(b: &mut Builder, step: &Step<'_>, g: NodeId, i: usize) -> Result<NodeId, GradientError> {
+    let (to, from): (Shape, Shape) = (b.shape(step.inputs[i]).clone(), b.shape(g).clone());
+    if to == from {
+        return Ok(g);
+    }
+    if to.rank() != from.rank() || to.has_batch() != from.has_batch() {
+        let (scope, op) = (step.scope.into(), step.op.name());
+        return Err(GradientError::NotDifferentiable { scope, op, operand: i, why: UNBATCHED });
+    }
+    let axes: Vec<usize> = (0..to.rank()).filter(|&a| to.dims()[a] != from.dims()[a]).collect();
+    Ok(b.sum(g, &axes)?)
+}
