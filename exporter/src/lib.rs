@@ -2,5 +2,6 @@
 
 pub mod checkpoint;
 pub mod gradient;
+pub mod lower;
 pub mod onnx;
 mod pt;
