@@ -13,6 +13,7 @@
 //! Nothing is guessed: what cannot be read without a doubt (see [`ReadError`]) is refused, and every decision taken
 //! is recorded as a sentence in [`Study::decisions`].
 
+mod attributes;
 pub mod error;
 pub mod geometry;
 pub mod read;

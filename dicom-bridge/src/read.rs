@@ -1,15 +1,27 @@
 //! Reading: from a file or a folder to a stack of images.
 
+mod channels;
+mod file;
+mod pixels;
+mod stack;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anomalens_models::image::normalise::{NormaliseError, Normaliser};
+use anomalens_models::image::normalise::{CT_FLOOR, NormaliseError, Normaliser};
 use anomalens_models::preset::ImageSpec;
+use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use ndarray::Array3;
+use ndarray::{Array3, Axis, stack as stack_axis};
 
+use crate::attributes::text;
 use crate::error::ReadError;
 use crate::geometry::Geometry;
+
+pub(crate) use file::MANUFACTURER;
+pub use pixels::Encoding;
 
 /// What is in a file or folder: the series that could be translated, and what was left out and why.
 #[derive(Debug, Clone)]
@@ -18,7 +30,7 @@ pub struct Inventory {
     pub path: PathBuf,
     /// Series in order of their first file.
     pub series: Vec<Series>,
-    /// Files left out, with the reason, e.g. `DICOMDIR`.
+    /// Files left out, with the reason, e.g. `a DICOMDIR`.
     pub skipped: Vec<(PathBuf, String)>,
 }
 
@@ -31,7 +43,7 @@ pub struct Series {
     pub modality: String,
     /// Series Description (0008,103E) and Protocol Name (0018,1030), as far as they are there.
     pub description: String,
-    /// One a file.
+    /// One a file, at least one.
     pub images: Vec<Arc<Source>>,
 }
 
@@ -40,12 +52,18 @@ pub struct Series {
 pub struct Source {
     /// The file.
     pub path: PathBuf,
-    /// The data set up to the pixel data.
+    /// SOP Class UID (0008,0016).
+    pub sop_class: String,
+    /// The data set without its pixels. Text holds one character a byte of the file, whatever its character set.
     pub object: InMemDicomObject,
+    /// Specific Character Set (0008,0005) as it stands in the file.
+    pub charset: Option<Vec<u8>>,
     /// Transfer syntax UID.
     pub transfer_syntax: String,
     /// Where it lies.
     pub geometry: Geometry,
+    pub(crate) has_pixels: bool,
+    pub(crate) has_float_pixels: bool,
 }
 
 /// One slice of the stack, with all its channels.
@@ -74,12 +92,49 @@ pub struct Study {
     pub warnings: Vec<String>,
 }
 
-/// Lists the series in a file or (recursively) in a folder. A file that cannot be used is an error where it is
-/// named itself, and left out with a reason where it lies in a folder; a damaged one is always an error.
+/// Lists the series in a file or (recursively) in a folder. A file that is no image is an error where it is
+/// named itself, and left out with a reason where it lies in a folder; a damaged one is always an error, since
+/// leaving it out would open a gap.
 ///
 /// Errors: [`ReadError`].
 pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
-    todo!("{path:?}")
+    let mut inventory = Inventory { path: path.to_owned(), series: Vec::new(), skipped: Vec::new() };
+    let mut files = Vec::new();
+    list(path, &mut files)?;
+    let mut series = BTreeMap::<String, usize>::new();
+    for file in &files {
+        let source = match file::open(file) {
+            Ok(source) => source,
+            Err(e @ (ReadError::NotDicom { .. } | ReadError::NotAnImage { .. })) if file != path => {
+                let reason = match e {
+                    ReadError::NotAnImage { found, .. } => found,
+                    _ => "not a DICOM file".to_owned(),
+                };
+                inventory.skipped.push((file.clone(), reason));
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        let object = &source.object;
+        let uid = text(object, tags::SERIES_INSTANCE_UID).unwrap_or_default();
+        let place = *series.entry(uid.clone()).or_insert_with(|| {
+            let words = [tags::SERIES_DESCRIPTION, tags::PROTOCOL_NAME].map(|tag| text(object, tag));
+            inventory.series.push(Series {
+                uid,
+                modality: text(object, tags::MODALITY).unwrap_or_default(),
+                description: words.into_iter().flatten().collect::<Vec<_>>().join(", "),
+                images: Vec::new(),
+            });
+            inventory.series.len() - 1
+        });
+        inventory.series[place].images.push(Arc::new(source));
+    }
+    if inventory.series.is_empty() {
+        let reasons = inventory.reasons();
+        let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
+        return Err(ReadError::Empty { path: path.to_owned(), files: files.len(), reasons });
+    }
+    Ok(inventory)
 }
 
 /// Reads the stack that a bundle wants: `image` says which channels, `overrides` names a file or folder for
@@ -87,15 +142,49 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
 ///
 /// Errors: [`ReadError`].
 pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) -> Result<Study, ReadError> {
-    todo!("{input:?} {image:?} {overrides:?}")
+    let (mut decisions, mut warnings) = (Vec::new(), Vec::new());
+    let chosen = channels::choose(input, &image.channels, overrides, &mut decisions, &mut warnings)?;
+    let mut stacks = Vec::new();
+    for (spec, series) in image.channels.iter().zip(&chosen) {
+        stacks.push(stack::sort(&spec.name, series, &mut decisions, &mut warnings)?);
+    }
+    stack::one_grid(&stacks)?;
+    let floors: Vec<f32> = stacks.iter().map(|stack| floor_of(&stack[0])).collect();
+    let mut notes = BTreeMap::<String, usize>::new();
+    let mut slices = Vec::new();
+    for index in 0..stacks[0].len() {
+        let sources: Vec<Arc<Source>> = stacks.iter().map(|stack| stack[index].clone()).collect();
+        let mut planes = Vec::new();
+        for source in &sources {
+            let (plane, slice_notes) = pixels::decode(source)?;
+            planes.push(plane);
+            for note in slice_notes {
+                *notes.entry(note).or_default() += 1;
+            }
+        }
+        let views: Vec<_> = planes.iter().map(|p| p.view()).collect();
+        let pixels = stack_axis(Axis(0), &views).expect("one grid was checked");
+        slices.push(SourceSlice { index, pixels, sources });
+    }
+    for (spec, stack) in image.channels.iter().zip(&stacks) {
+        decisions.push(say_encoding(&spec.name, &stack[0])?);
+    }
+    decisions.extend(notes.into_iter().map(|(note, n)| format!("{note} ({n} images)")));
+    let channels = image.channels.iter().map(|c| c.name.clone()).collect();
+    Ok(Study { channels, floors, slices, decisions, warnings })
 }
 
 impl Study {
     /// Measures the normalisation of each channel over the whole stack; `percentile` in (0, 100].
     ///
-    /// Errors: [`NormaliseError`], naming channel and series.
+    /// Errors: [`NormaliseError`], naming the channel.
     pub fn normalisers(&self, percentile: f64) -> Result<Vec<Normaliser>, NormaliseError> {
-        todo!("{percentile}")
+        let fit = |(c, (name, floor)): (usize, (&String, &f32))| {
+            let what = format!("channel '{name}', {} slice(s)", self.slices.len());
+            let planes = self.slices.iter().map(|slice| slice.pixels.index_axis(Axis(0), c));
+            Normaliser::fit(&what, planes, percentile, *floor)
+        };
+        self.channels.iter().zip(&self.floors).enumerate().map(fit).collect()
     }
 }
 
@@ -105,8 +194,101 @@ impl SourceSlice {
         [self.pixels.dim().1, self.pixels.dim().2]
     }
 
-    /// The slice [C, H, W] in [0, 1].
+    /// The slice [C, H, W] in [0, 1]; `normalisers`: one a channel.
     pub fn normalised(&self, normalisers: &[Normaliser]) -> Array3<f32> {
-        todo!("{normalisers:?}")
+        let mut unit = self.pixels.clone();
+        for (mut plane, normaliser) in unit.axis_iter_mut(Axis(0)).zip(normalisers) {
+            let values = normaliser.apply(plane.view());
+            plane.assign(&values);
+        }
+        unit
     }
+}
+
+impl Inventory {
+    /// Why files were left out, most frequent first: `3 x not a DICOM file, 1 x a DICOMDIR`.
+    fn reasons(&self) -> String {
+        let mut count = BTreeMap::<&str, usize>::new();
+        for (_, reason) in &self.skipped {
+            *count.entry(reason).or_default() += 1;
+        }
+        let mut reasons: Vec<_> = count.into_iter().collect();
+        reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        reasons.iter().map(|(reason, n)| format!("{n} x {reason}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for series in &self.series {
+            let first = &series.images[0];
+            let [h, w] = first.geometry.size;
+            let n = series.images.len();
+            let what = if series.description.is_empty() { "no description" } else { &series.description };
+            writeln!(f, "{} series '{what}': {n} image(s), {h} x {w}", series.modality)?;
+            match say_encoding("  pixels", first) {
+                Ok(text) => writeln!(f, "{text}")?,
+                Err(e) => writeln!(f, "  cannot be translated: {e}")?,
+            }
+        }
+        if !self.skipped.is_empty() {
+            writeln!(f, "left out: {}", self.reasons())?;
+        }
+        Ok(())
+    }
+}
+
+/// CT is measured from air; everything else from zero (see [`anomalens_models::image::normalise`]).
+fn floor_of(source: &Source) -> f32 {
+    if source.sop_class == uids::CT_IMAGE_STORAGE { CT_FLOOR } else { 0.0 }
+}
+
+/// How the pixels of a channel are read, in one sentence.
+fn say_encoding(name: &str, source: &Source) -> Result<String, ReadError> {
+    let e = Encoding::of(source)?;
+    let sign = if e.signed { "signed" } else { "unsigned" };
+    let mut text = format!(
+        "{name}: {} of {} bits, {sign}, {}; rescaled by {} and {}",
+        e.bits_stored,
+        e.bits_allocated,
+        pixels::name_of(&source.transfer_syntax),
+        e.slope,
+        e.intercept
+    );
+    let photometric = text_of(source, tags::PHOTOMETRIC_INTERPRETATION);
+    match (photometric.as_str(), e.inverted) {
+        ("MONOCHROME1", true) => text += "; MONOCHROME1: inverted",
+        ("MONOCHROME1", false) => {
+            text += "; MONOCHROME1 only says how to show Hounsfield units: not inverted"
+        }
+        _ => {}
+    }
+    let floor = floor_of(source);
+    if floor != 0.0 {
+        text += &format!("; {floor} counts as zero");
+    }
+    Ok(text)
+}
+
+fn text_of(source: &Source, tag: dicom_core::Tag) -> String {
+    text(&source.object, tag).unwrap_or_default()
+}
+
+/// The files under `path` (itself, where it is one), sorted.
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), ReadError> {
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(io)?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        // A link to a folder could lead round in a circle; a link to a file cannot.
+        if !(entry.file_type().map_err(io)?.is_symlink() && entry.path().is_dir()) {
+            entries.push(entry.path());
+        }
+    }
+    entries.sort();
+    entries.iter().try_for_each(|entry| list(entry, files))
 }

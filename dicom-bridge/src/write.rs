@@ -3,10 +3,13 @@
 //! Every function takes a source slice and a result on its grid, and returns one complete object; nothing touches
 //! the disk before [`Written::save`].
 
+mod copy;
+mod derived;
 mod map;
 mod mask;
 mod picture;
 mod reconstruction;
+mod uid;
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +41,8 @@ pub struct Provenance {
 impl Provenance {
     /// The local date and time, as [`Provenance::created`] wants them.
     pub fn now() -> [String; 2] {
-        todo!()
+        let now = dicom_core::chrono::Local::now();
+        [now.format("%Y%m%d").to_string(), now.format("%H%M%S").to_string()]
     }
 }
 
