@@ -1,1 +1,57 @@
-fn main() {}
+//! `anomalens`: a DICOM study in; its healthy version, an anomaly map and a mask out.
+//!
+//! ```text
+//! translate: read (DICOM or .npy) -> normalise -> frame -> runtime::translate -> undo -> write, report.html
+//! inspect:   a bundle; or what would be done with an image, and why
+//! doctor:    what this machine can compute with
+//! ```
+//!
+//! The work is in the libraries; here it is put together, told and timed.
+
+mod args;
+mod doctor;
+mod failure;
+mod inspect;
+mod interrupt;
+mod picture;
+mod progress;
+mod report;
+mod translate;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::Outcome;
+
+/// Program and version, as reports and DICOM objects name it.
+const TOOL: &str = concat!("anomalens ", env!("CARGO_PKG_VERSION"));
+
+fn main() -> ExitCode {
+    let result = run(&Cli::parse().command);
+    if let Err(error) = &result {
+        eprintln!("error: {}", failure::describe(error));
+    }
+    failure::exit_code(&result)
+}
+
+fn run(command: &Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Translate(args) => translate::run(args),
+        Command::Inspect(args) => {
+            let (text, outcome) = inspect::run(args)?;
+            print(&text);
+            Ok(outcome)
+        }
+        Command::Doctor => {
+            print(&doctor::run());
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// Writes to standard output; whoever reads it may have left, e.g. `| head`.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anomalens_models::schedule::Respacing;
+use anomalens_runtime::engine::{Device, EngineChoice};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
+///
+/// Not for diagnostic use.
+#[derive(Debug, Parser)]
+#[command(name = "anomalens", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Translate images to their healthy version and show where the two differ
+    Translate(Box<TranslateArgs>),
+    /// Say what a bundle holds, or what would be done with an image and why
+    Inspect(InspectArgs),
+    /// Say which engines and devices can be used here, and what to do where not
+    Doctor,
+}
+
+const TRANSLATE_EXAMPLES: &str = "\
+Examples:
+  A study whose four series are recognised by their descriptions:
+    anomalens translate study/ --bundle brats --out result
+  One file for each channel, 100 steps a loop instead of every level:
+    anomalens translate study/ --bundle brats --out result --steps 100 \\
+        --channel t1=t1.dcm --channel t1ce=t1ce.dcm --channel t2=t2.dcm --channel flair=flair.dcm
+  Arrays [N, C, H, W] in [0, 1], keeping every x_t:
+    anomalens translate images.npy --bundle brats --out result --trajectory steps.npz
+
+Exit codes: 0 done; 1 failed, nothing was written; 2 wrong command line; 3 some slices failed, the others were written.";
+
+/// What to translate, by what, and how.
+#[derive(Debug, Args)]
+#[command(after_help = TRANSLATE_EXAMPLES)]
+pub struct TranslateArgs {
+    /// DICOM file or folder; or a .npy file, [C, H, W] or [N, C, H, W] in [0, 1]
+    pub input: PathBuf,
+    /// Folder of the networks, written by `anomalens-export bundle`
+    #[arg(long, value_name = "DIR")]
+    pub bundle: PathBuf,
+    /// Folder for the results; new or empty
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// DICOM file, or folder of one series, for one channel; may be repeated [default: by the bundle's rules]
+    #[arg(long = "channel", value_name = "NAME=PATH", value_parser = channel)]
+    pub channels: Vec<(String, PathBuf)>,
+    /// L, the noise level to encode to: higher removes more of the image [default: the bundle's]
+    #[arg(long, value_name = "L")]
+    pub noise_level: Option<usize>,
+    /// N steps a loop, at the levels round(L * i / N) [default: every level]
+    #[arg(long, value_name = "N", conflicts_with = "respacing")]
+    pub steps: Option<usize>,
+    /// The published code's respacing to N steps; --noise-level then counts respaced steps
+    #[arg(long, value_name = "ddimN", requires = "noise_level")]
+    pub respacing: Option<Respacing>,
+    /// Whose indices: the paper's Algorithm 1, or the published script's
+    #[arg(long, value_enum, default_value_t = Schedule::Paper)]
+    pub schedule: Schedule,
+    /// With --schedule reference: clamp the predicted x_0 to [-1, 1]
+    #[arg(long)]
+    pub clip: bool,
+    /// With --schedule reference: the noise that it adds first, of the images' shape
+    #[arg(long, value_name = "FILE.npy", conflicts_with = "seed")]
+    pub first_noise: Option<PathBuf>,
+    /// With --schedule reference: seed of that noise [default: 0]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// s, the weight of the classifier's gradient; 0 needs no classifier [default: the bundle's]
+    #[arg(long, value_name = "S")]
+    pub scale: Option<f64>,
+    /// The class to steer to [default: the bundle's]
+    #[arg(long, value_name = "K")]
+    pub healthy_class: Option<usize>,
+    /// Images given to the networks at once
+    #[arg(long, value_name = "B", default_value_t = 1)]
+    pub batch: usize,
+    /// Keep every x_t: arrays encode, decode [steps, N, C, H, W], encode_levels, decode_levels, slices
+    #[arg(long, value_name = "FILE.npz")]
+    pub trajectory: Option<PathBuf>,
+    /// Take a bundle that no parity gate has passed
+    #[arg(long)]
+    pub unverified: bool,
+    /// What computes.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// What computes.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// auto, ort or tract; auto takes ort where its library is found
+    #[arg(long, default_value_t = EngineChoice::Auto, value_name = "ENGINE")]
+    pub engine: EngineChoice,
+    /// cpu, cuda or cuda:N
+    #[arg(long, default_value_t = Device::Cpu, value_name = "DEVICE")]
+    pub device: Device,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// With --device cuda: faster products of 10-bit mantissa
+    #[arg(long)]
+    pub tf32: bool,
+}
+
+/// Whose indices and noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    /// Algorithm 1 of the paper
+    Paper,
+    /// The published script, so that its results can be repeated
+    Reference,
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  anomalens inspect brats
+  anomalens inspect study/ --bundle brats";
+
+/// What to look at.
+#[derive(Debug, Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
+pub struct InspectArgs {
+    /// A bundle; or a DICOM file or folder; or a .npy file
+    pub path: PathBuf,
+    /// For an image: the bundle that would translate it
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// As for translate
+    #[arg(long = "channel", value_name = "NAME=PATH", value_parser = channel, requires = "bundle")]
+    pub channels: Vec<(String, PathBuf)>,
+}
+
+fn channel(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(path)))
+        }
+        _ => Err("expected NAME=PATH, e.g. flair=series/0004".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn channels_are_name_and_path() {
+        assert_eq!(channel("flair=a=b"), Ok(("flair".into(), "a=b".into())));
+        for wrong in ["flair", "=x", "flair="] {
+            assert!(channel(wrong).unwrap_err().contains("NAME=PATH"), "{wrong}");
+        }
+    }
+}

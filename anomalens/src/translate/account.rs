@@ -1,0 +1,224 @@
+//! What is told of a translation: on the terminal, in the pictures, in the report and in the DICOM objects.
+
+use std::path::PathBuf;
+
+use anomalens_dicom_bridge::Provenance;
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
+use anomalens_runtime::engine::EngineChoice;
+use anomalens_runtime::translate::Options;
+use image::RgbImage;
+
+use super::Failed;
+use super::input::Input;
+use super::options;
+use super::result::SliceResult;
+use crate::TOOL;
+use crate::args::TranslateArgs;
+use crate::picture::Scene;
+use crate::report::{Figures, Picture, Report, SliceRow};
+
+/// What is told of a translation.
+pub struct Account<'a> {
+    input: &'a Input,
+    manifest: &'a Manifest,
+    source: PathBuf,
+    out: PathBuf,
+    trajectory: Option<PathBuf>,
+    /// What computes, and why it was taken.
+    engine: [String; 2],
+    device: String,
+    parameters: Vec<(String, String)>,
+    bundle: PathBuf,
+    bundle_hash: String,
+    warnings: Vec<String>,
+}
+
+impl<'a> Account<'a> {
+    /// Puts together what is known before the work.
+    pub fn new(
+        args: &TranslateArgs,
+        manifest: &'a Manifest,
+        bundle_hash: String,
+        engine: String,
+        options: &Options,
+        input: &'a Input,
+    ) -> Self {
+        let why = match args.engine.engine {
+            EngineChoice::Auto if engine.starts_with("ort") => {
+                "--engine auto: ONNX Runtime's library was found"
+            }
+            EngineChoice::Auto => "--engine auto: ONNX Runtime cannot be used here, see anomalens doctor",
+            EngineChoice::Ort => "asked for by --engine ort",
+            EngineChoice::Tract => "asked for by --engine tract",
+        };
+        let mut warnings = input.warnings.clone();
+        if !manifest.verification.passed() {
+            warnings.push(format!(
+                "the bundle is not verified (gate '{}'), and was accepted by --unverified",
+                manifest.verification.gate
+            ));
+        }
+        if !manifest.has(CLASSIFIER_GRADIENT) {
+            warnings
+                .push("the bundle has no classifier: nothing guides to the healthy class (--scale 0)".into());
+        }
+        Self {
+            input,
+            manifest,
+            source: args.input.clone(),
+            out: args.out.clone(),
+            trajectory: args.trajectory.clone(),
+            engine: [engine, why.to_owned()],
+            device: args.engine.device.to_string(),
+            parameters: options::describe(options),
+            bundle: args.bundle.clone(),
+            bundle_hash,
+            warnings,
+        }
+    }
+
+    /// Says on the terminal what is about to be done, and what will be left out.
+    pub fn beginning(&self, failed: &[Failed]) {
+        let preset = &self.manifest.preset.name;
+        eprintln!("engine: {} ({})", self.engine[0], self.engine[1]);
+        eprintln!("bundle: {preset}, {}", self.manifest.provenance);
+        let parameters: Vec<_> =
+            self.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        eprintln!("slices: {}; {}", self.input.slices.len(), parameters.join(", "));
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
+        self.tell_failed(failed);
+    }
+
+    /// Says on the terminal what was done.
+    pub fn end(&self, results: &[SliceResult], failed: &[Failed]) {
+        let out = self.out.display();
+        let mut text =
+            format!("{} of {} slices translated to {out}\n", results.len(), self.input.slices.len());
+        text += &format!("open {}\n", self.out.join("report.html").display());
+        if let Some(path) = &self.trajectory {
+            text += &format!("every x_t is in {}\n", path.display());
+        }
+        text += "not for diagnostic use\n";
+        crate::print(&text);
+        if !failed.is_empty() {
+            eprintln!("error: {} of {} slices failed:", failed.len(), self.input.slices.len());
+            self.tell_failed(failed);
+        }
+    }
+
+    fn tell_failed(&self, failed: &[Failed]) {
+        for Failed { slice, why } in failed {
+            eprintln!("slice {slice} failed: {why}");
+        }
+    }
+
+    /// Draws one slice; `full_scale` is the largest map value of all slices.
+    pub fn picture(&self, result: &SliceResult, full_scale: f32) -> RgbImage {
+        let slice = &self.input.slices[result.slice];
+        let title = format!(
+            "slice {} of {} - {TOOL}, bundle {} {} - {}",
+            result.slice,
+            self.input.slices.len(),
+            self.manifest.preset.name,
+            &self.bundle_hash[..12],
+            self.manifest.provenance
+        );
+        Scene {
+            title: &title,
+            channels: &self.input.channels,
+            input: slice.unit.view(),
+            healthy: result.healthy.view(),
+            map: result.map.view(),
+            mask: result.mask.view(),
+            threshold: result.threshold,
+            full_scale,
+            aspect: slice.aspect,
+        }
+        .draw()
+    }
+
+    /// What DICOM objects say of where they come from.
+    pub fn provenance(&self) -> Provenance {
+        let engine = self.engine[0].split(" (").next().unwrap_or_default();
+        let mut parameters: Vec<_> =
+            self.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        parameters.push(format!("engine {engine} on {}", self.device));
+        Provenance {
+            tool: TOOL.to_owned(),
+            bundle: self.manifest.preset.name.clone(),
+            bundle_hash: self.bundle_hash.clone(),
+            parameters: parameters.join(", "),
+            note: self.manifest.provenance.clone(),
+            created: Provenance::now(),
+        }
+    }
+
+    /// The report.
+    pub fn report(
+        &self,
+        results: &[SliceResult],
+        failed: &[Failed],
+        pictures: Vec<(usize, Vec<u8>)>,
+        timings: Vec<(String, String)>,
+    ) -> Report {
+        let name = |slice: usize| self.input.slices[slice].name.clone();
+        let figures = |r: &SliceResult| Figures {
+            mean: r.mean(),
+            maximum: r.maximum(),
+            threshold: r.threshold,
+            area: r.area(),
+            pixels: r.map.len(),
+        };
+        let done =
+            results.iter().map(|r| SliceRow { slice: r.slice, name: name(r.slice), found: Ok(figures(r)) });
+        let not = failed.iter().map(|f| SliceRow {
+            slice: f.slice,
+            name: name(f.slice),
+            found: Err(f.why.clone()),
+        });
+        let mut slices: Vec<_> = done.chain(not).collect();
+        slices.sort_by_key(|row| row.slice);
+        let mut parameters = self.parameters.clone();
+        parameters.push(("engine".into(), self.engine.join("; ")));
+        parameters.push(("device".into(), self.device.clone()));
+        let caption = |slice| format!("slice {slice}: {}", name(slice));
+        Report {
+            title: format!("anomalens: {}", self.source.display()),
+            warnings: self.warnings.clone(),
+            tables: vec![
+                ("Bundle".into(), self.bundle_rows()),
+                ("Parameters".into(), parameters),
+                ("Timings".into(), timings),
+            ],
+            decisions: self.input.decisions.clone(),
+            slices,
+            pictures: pictures
+                .into_iter()
+                .map(|(slice, png)| Picture { caption: caption(slice), png })
+                .collect(),
+        }
+    }
+
+    fn bundle_rows(&self) -> Vec<(String, String)> {
+        let m = self.manifest;
+        let gate = match m.verification.passed() {
+            true => {
+                format!("gate '{}' passed, by {}", m.verification.gate, m.verification.engines.join(" and "))
+            }
+            false => format!("NOT verified (gate '{}')", m.verification.gate),
+        };
+        [
+            ("bundle", self.bundle.display().to_string()),
+            ("SHA-256", self.bundle_hash.clone()),
+            ("provenance", m.provenance.clone()),
+            ("preset", format!("{}: {}", m.preset.name, m.preset.description)),
+            ("verification", gate),
+            ("written by", m.tool.clone()),
+            ("translated by", TOOL.to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+}

@@ -1,0 +1,221 @@
+//! `translate`: images in; their healthy version, the anomaly map and the mask out.
+
+mod account;
+mod array;
+mod input;
+mod options;
+mod result;
+mod write;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anomalens_models::image::UnitImage;
+use anomalens_models::manifest::Manifest;
+use anomalens_models::output::OutputFolder;
+use anomalens_runtime::bundle::Bundle;
+use anomalens_runtime::ddim::{DdimError, Leg};
+use anomalens_runtime::engine;
+use anomalens_runtime::translate::{FirstNoise, Options, Procedure, TranslateError, Translation, translate};
+use anyhow::{Result, bail};
+use ndarray::Axis;
+
+use crate::args::TranslateArgs;
+use crate::failure::{Outcome, describe};
+use crate::interrupt::{self, Interrupted};
+use crate::progress::Progress;
+use crate::{picture, report};
+
+use account::Account;
+pub use array::read as read_array;
+pub use input::{Input, is_array};
+use input::{Origin, Slice};
+use result::SliceResult;
+use write::TrajectoryFile;
+
+/// A slice that could not be translated: its number and why.
+struct Failed {
+    slice: usize,
+    why: String,
+}
+
+/// Runs the command. Nothing is left behind but by success.
+///
+/// Errors: everything that can be wrong with the input, the bundle, the options and the output.
+pub fn run(args: &TranslateArgs) -> Result<Outcome> {
+    interrupt::catch()?;
+    let manifest = Manifest::read(&args.bundle)?;
+    let mut options = options::sampler(args, &manifest)?;
+    let folder = OutputFolder::create(&args.out)?;
+    let mut trajectory =
+        args.trajectory.as_ref().map(|path| TrajectoryFile::create(path, &folder)).transpose()?;
+
+    let began = Instant::now();
+    let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
+    let (kept, images, failed) = frame(&input)?;
+    keep_noise_of(&mut options, &kept, input.slices.len());
+    let read_time = began.elapsed();
+
+    let began = Instant::now();
+    let engine = engine::open(&options::engine(&args.engine))?;
+    let hash = Manifest::bundle_hash(&args.bundle)?;
+    let account = Account::new(args, &manifest, hash, engine.describe(), &options, &input);
+    account.beginning(&failed);
+    interrupt::check()?;
+    let mut bundle = Bundle::open(&args.bundle, engine.as_ref(), args.unverified)?;
+    let open_time = began.elapsed();
+
+    let translation = sample(&mut bundle, &images, &options)?;
+    if let (Some(file), Some(states)) = (&mut trajectory, &translation.trajectory) {
+        file.write(states, &kept)?;
+    }
+
+    let began = Instant::now();
+    let results = results(&input, &kept, &images, &translation)?;
+    let pictures = write_slices(&folder, &input, &account, &results)?;
+    let timings = timings(read_time, open_time, &translation, began.elapsed());
+    let report = account.report(&results, &failed, pictures, timings);
+    folder.write("report.html", report::html(&report).as_bytes())?;
+    interrupt::check()?;
+    finish(folder, trajectory)?;
+    account.end(&results, &failed);
+    Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Partial })
+}
+
+/// Writes pictures and results; returns the pictures that the report shows, as PNG files, with their slices.
+fn write_slices(
+    folder: &OutputFolder,
+    input: &Input,
+    account: &Account<'_>,
+    results: &[SliceResult],
+) -> Result<Vec<(usize, Vec<u8>)>> {
+    let full_scale = results.iter().map(SliceResult::maximum).fold(0.0, f32::max);
+    let shown = most_anomalous(results);
+    let objects = match &input.origin {
+        Origin::Dicom(study, normalisers) => {
+            Some(write::Objects::new(study, normalisers, full_scale, account.provenance()))
+        }
+        Origin::Array { batched } => {
+            write::arrays(folder, input.slices.len(), *batched, results)?;
+            None
+        }
+    };
+    let mut pictures = Vec::new();
+    for (i, result) in results.iter().enumerate() {
+        interrupt::check()?;
+        let picture = account.picture(result, full_scale);
+        let png = picture::png(&picture)?;
+        folder.write(format!("{:04}-picture.png", result.slice), &png)?;
+        if let Some(objects) = &objects {
+            objects.write(folder, result, &picture)?;
+        }
+        if shown.contains(&i) {
+            pictures.push((result.slice, png));
+        }
+    }
+    Ok(pictures)
+}
+
+/// A report with more pictures is too large to be mailed, or read.
+const SHOWN: usize = 20;
+
+/// The results whose pictures the report shows: those with the largest mean of the map.
+fn most_anomalous(results: &[SliceResult]) -> BTreeSet<usize> {
+    let mut order: Vec<usize> = (0..results.len()).collect();
+    order.sort_by(|&a, &b| results[b].mean().total_cmp(&results[a].mean()));
+    order.into_iter().take(SHOWN).collect()
+}
+
+/// The slices as the network sees them: their numbers, the images, and those that are none.
+///
+/// Errors: where none is left, the first one's.
+fn frame(input: &Input) -> Result<(Vec<usize>, Vec<UnitImage>, Vec<Failed>)> {
+    let (mut kept, mut images, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (slice, source) in input.slices.iter().enumerate() {
+        match source.framed() {
+            Ok(image) => {
+                kept.push(slice);
+                images.push(image);
+            }
+            Err(why) => failed.push(Failed { slice, why: describe(&why.into()) }),
+        }
+    }
+    if let (true, Some(first)) = (kept.is_empty(), failed.first()) {
+        match failed.len() {
+            1 => bail!("{}", first.why),
+            n => bail!("all {n} slices failed; the first: {}", first.why),
+        }
+    }
+    Ok((kept, images, failed))
+}
+
+/// Where slices were left out, their noise is, too.
+fn keep_noise_of(options: &mut Options, kept: &[usize], slices: usize) {
+    if let Procedure::Reference { first_noise: FirstNoise::Array(noise), .. } = &mut options.procedure
+        && noise.len_of(Axis(0)) == slices
+    {
+        *noise = noise.select(Axis(0), kept);
+    }
+}
+
+fn sample(bundle: &mut Bundle, images: &[UnitImage], options: &Options) -> Result<Translation> {
+    let mut progress = Progress::start();
+    let translated = translate(bundle, images, options, &mut |step| {
+        let leg = match step.leg {
+            Leg::Encode => "encode",
+            Leg::Decode => "decode",
+        };
+        progress.step(leg, step.level.get(), step.done, step.total);
+        if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    progress.finish();
+    match translated {
+        Err(TranslateError::Ddim(DdimError::Cancelled { .. })) => Err(Interrupted.into()),
+        translated => Ok(translated?),
+    }
+}
+
+fn results(
+    input: &Input,
+    kept: &[usize],
+    images: &[UnitImage],
+    translation: &Translation,
+) -> Result<Vec<SliceResult>> {
+    let each = kept.iter().zip(images).zip(translation.healthy.outer_iter().zip(&translation.maps));
+    each.map(|((&index, image), (x0, map))| {
+        let slice: &Slice = &input.slices[index];
+        Ok(SliceResult::new(index, slice, image, x0, map)?)
+    })
+    .collect()
+}
+
+fn timings(
+    read: Duration,
+    open: Duration,
+    translation: &Translation,
+    write: Duration,
+) -> Vec<(String, String)> {
+    let t = &translation.timings;
+    let seconds = |duration: Duration| format!("{:.2} s", duration.as_secs_f64());
+    vec![
+        ("read and normalise".into(), seconds(read)),
+        ("open engine and bundle".into(), seconds(open)),
+        ("encode".into(), seconds(t.encode)),
+        ("decode".into(), seconds(t.decode)),
+        ("write".into(), seconds(write)),
+        ("network calls".into(), format!("{} U-Net, {} gradient", t.unet_calls, t.gradient_calls)),
+    ]
+}
+
+/// Gives everything its name, or nothing.
+fn finish(folder: OutputFolder, trajectory: Option<TrajectoryFile>) -> Result<()> {
+    let trajectory = trajectory.map(TrajectoryFile::finish).transpose()?;
+    if let Err(error) = folder.finish() {
+        if let Some(path) = trajectory {
+            let _ = std::fs::remove_file(path);
+        }
+        return Err(error.into());
+    }
+    Ok(())
+}

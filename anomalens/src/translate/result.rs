@@ -1,0 +1,99 @@
+//! What came of each slice, back on the slice's own grid.
+
+use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
+use anomalens_runtime::otsu::{self, OtsuError};
+use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
+
+use super::input::Slice;
+
+/// What came of one slice.
+pub struct SliceResult {
+    /// Which slice of the input, from 0.
+    pub slice: usize,
+    /// What the network was given, [C, size, size].
+    pub x: Array3<f32>,
+    /// What it made of it, [C, size, size].
+    pub x0: Array3<f32>,
+    /// The healthy version on the slice's grid, [C, H, W], in the units of [0, 1]; not clipped.
+    pub healthy: Array3<f32>,
+    /// The anomaly map on the slice's grid, [H, W].
+    pub map: Array2<f32>,
+    /// The mask on the slice's grid, [H, W].
+    pub mask: Array2<bool>,
+    /// The map value that divides the mask from the rest: Otsu's, of the map in the network's square.
+    pub threshold: f32,
+}
+
+/// Why a result could not be taken back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResultError {
+    /// No threshold.
+    #[error("{slice}: {source}")]
+    Otsu {
+        /// The slice's name.
+        slice: String,
+        /// The cause.
+        source: OtsuError,
+    },
+    /// Shapes that do not fit.
+    #[error("{slice}: {source}")]
+    Image {
+        /// The slice's name.
+        slice: String,
+        /// The cause.
+        source: ImageError,
+    },
+}
+
+impl SliceResult {
+    /// Takes the sampler's result for slice number `index` back to the slice's grid.
+    ///
+    /// Errors: [`ResultError`].
+    pub fn new(
+        index: usize,
+        slice: &Slice,
+        x: &UnitImage,
+        x0: ArrayView3<'_, f32>,
+        map: &AnomalyMap,
+    ) -> Result<Self, ResultError> {
+        let image = |source| ResultError::Image { slice: slice.name.clone(), source };
+        let (threshold, mask) =
+            otsu::mask(map).map_err(|source| ResultError::Otsu { slice: slice.name.clone(), source })?;
+        let (x, x0) = (x.pixels().clone(), x0.to_owned());
+        let healthy = if slice.frame.pads_only() {
+            // Cut out, rather than original + (x0 - x), so that not even a last bit is rounded.
+            let planes = x0.outer_iter().map(|plane| slice.frame.undo(plane)).collect::<Result<Vec<_>, _>>();
+            let planes = planes.map_err(image)?;
+            let views: Vec<_> = planes.iter().map(|plane| plane.view()).collect();
+            stack(Axis(0), &views).expect("one shape a plane")
+        } else {
+            let ones = vec![1.0; x.dim().0];
+            slice.frame.reconstruct(&slice.unit, &x, &x0, &ones).map_err(image)?
+        };
+        Ok(Self {
+            slice: index,
+            healthy,
+            map: slice.frame.undo(map.values().view()).map_err(image)?,
+            mask: slice.frame.undo_mask(&mask).map_err(image)?,
+            threshold,
+            x,
+            x0,
+        })
+    }
+
+    /// Pixels in the mask.
+    pub fn area(&self) -> usize {
+        self.mask.iter().filter(|set| **set).count()
+    }
+
+    /// Mean of the map.
+    pub fn mean(&self) -> f64 {
+        self.map.iter().map(|v| f64::from(*v)).sum::<f64>() / self.map.len().max(1) as f64
+    }
+
+    /// Maximum of the map.
+    pub fn maximum(&self) -> f32 {
+        self.map.iter().copied().fold(0.0, f32::max)
+    }
+}
