@@ -128,9 +128,9 @@ pub enum ReadError {
         /// What differs.
         what: &'static str,
         /// The value found.
-        found: String,
+        found: Box<str>,
         /// The other's value.
-        expected: String,
+        expected: Box<str>,
         /// The way out.
         remedy: &'static str,
     },

@@ -49,6 +49,8 @@ impl Geometry {
             let expected = "two positive numbers, in mm";
             let found = numbers::<2>(object, tag).map_err(|found| fail(attribute, found, expected))?;
             match found {
+                // What some plate readers write for "unknown".
+                Some([0.0, 0.0]) => Ok(None),
                 Some(s) if s.iter().any(|v| *v <= 0.0) => Err(fail(attribute, format!("{s:?}"), expected)),
                 found => Ok(found),
             }

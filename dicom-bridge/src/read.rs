@@ -4,6 +4,7 @@ mod channels;
 mod file;
 mod pixels;
 mod stack;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,7 +49,7 @@ pub struct Series {
 }
 
 /// A source object: everything but its pixels.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     /// The file.
     pub path: PathBuf,
@@ -62,7 +63,6 @@ pub struct Source {
     pub transfer_syntax: String,
     /// Where it lies.
     pub geometry: Geometry,
-    pub(crate) has_pixels: bool,
     pub(crate) has_float_pixels: bool,
 }
 
@@ -105,15 +105,17 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
     for file in &files {
         let source = match file::open(file) {
             Ok(source) => source,
-            Err(e @ (ReadError::NotDicom { .. } | ReadError::NotAnImage { .. })) if file != path => {
+            Err(e) => {
                 let reason = match e {
+                    e if file == path => return Err(e),
                     ReadError::NotAnImage { found, .. } => found,
-                    _ => "not a DICOM file".to_owned(),
+                    ReadError::NotDicom { .. } => "not a DICOM file".to_owned(),
+                    ReadError::NoPixelData { .. } => "an image without pixel data".to_owned(),
+                    e => return Err(e),
                 };
                 inventory.skipped.push((file.clone(), reason));
                 continue;
             }
-            Err(e) => return Err(e),
         };
         let object = &source.object;
         let uid = text(object, tags::SERIES_INSTANCE_UID).unwrap_or_default();
@@ -172,6 +174,15 @@ pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) ->
     decisions.extend(notes.into_iter().map(|(note, n)| format!("{note} ({n} images)")));
     let channels = image.channels.iter().map(|c| c.name.clone()).collect();
     Ok(Study { channels, floors, slices, decisions, warnings })
+}
+
+/// Without the data set: names and identifiers do not belong into a log.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Source");
+        debug.field("path", &self.path).field("sop_class", &self.sop_class).field("geometry", &self.geometry);
+        debug.finish_non_exhaustive()
+    }
 }
 
 impl Study {

@@ -5,6 +5,7 @@
 
 mod copy;
 mod derived;
+mod element;
 mod map;
 mod mask;
 mod picture;

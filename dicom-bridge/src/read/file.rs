@@ -8,6 +8,7 @@ use dicom_object::{DefaultDicomObject, FileMetaTable, OpenFileOptions};
 
 use super::Source;
 use super::pixels::{BIG_ENDIAN, decodable, name_of};
+use super::unknown::restore;
 use crate::attributes::text;
 use crate::error::ReadError;
 use crate::geometry::Geometry;
@@ -31,20 +32,19 @@ pub(super) fn open(path: &Path) -> Result<Source, ReadError> {
     let class = text(&object, tags::SOP_CLASS_UID)
         .unwrap_or_else(|| meta.media_storage_sop_class_uid().trim_end_matches('\0').to_owned());
     let refuse = |found: String| Err(ReadError::NotAnImage { path: path.to_owned(), found });
-    if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
-        return refuse("a DICOMDIR".into());
-    }
     // Loop guard: a node that receives its own results would translate them for ever.
     if text(&object, tags::MANUFACTURER).as_deref() == Some(MANUFACTURER) {
         return refuse(format!("a result written by {MANUFACTURER} itself"));
     }
-    if !IMAGES.contains(&class.as_str()) {
-        let name = StandardSopClassDictionary.by_uid(&class).map_or("unknown SOP class", |e| e.name);
-        return refuse(format!("{name} ({class})"));
+    if let Some(found) = no_image(&class) {
+        return refuse(found);
     }
     let transfer_syntax = meta.transfer_syntax().trim_end_matches('\0').to_owned();
     let pixels = [tags::PIXEL_DATA, tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
     let found = pixels.map(|tag| object.take(tag).is_some());
+    if found == [false; 3] {
+        return Err(ReadError::NoPixelData { path: path.to_owned() });
+    }
     let geometry = Geometry::of(path, &object)?;
     let required = |tag, attribute| {
         text(&object, tag).ok_or_else(|| ReadError::Attribute {
@@ -72,9 +72,20 @@ pub(super) fn open(path: &Path) -> Result<Source, ReadError> {
         charset,
         transfer_syntax,
         geometry,
-        has_pixels: found[0],
         has_float_pixels: found[1] || found[2],
     })
+}
+
+/// What a SOP class is, where it is none of those that can be read.
+fn no_image(class: &str) -> Option<String> {
+    if IMAGES.contains(&class) {
+        return None;
+    }
+    if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
+        return Some("a DICOMDIR".into());
+    }
+    let name = StandardSopClassDictionary.by_uid(class).map_or("unknown SOP class", |e| e.name);
+    Some(format!("{name} ({class})"))
 }
 
 /// Parses a whole file. Text is read as Latin-1 whatever character set the file declares, so that each character
@@ -91,15 +102,20 @@ pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>),
     if let Some(place) = place {
         bytes[place].fill(b' ');
     }
-    let object = OpenFileOptions::new().from_reader(bytes.as_slice()).map_err(|e| {
-        let meta = FileMetaTable::from_reader(&bytes[128..]);
-        match meta.as_ref().map(|meta| meta.transfer_syntax().trim_end_matches('\0')) {
-            Ok(uid) if !decodable(uid) => {
-                ReadError::TransferSyntax { path: path.to_owned(), found: name_of(uid) }
-            }
-            _ => ReadError::Damaged { path: path.to_owned(), cause: chain(&e) },
+    let mut object = OpenFileOptions::new().from_reader(bytes.as_slice()).map_err(|e| {
+        let path = path.to_owned();
+        let damaged = || ReadError::Damaged { path: path.clone(), cause: chain(&e) };
+        let Ok(meta) = FileMetaTable::from_reader(&bytes[128..]) else { return damaged() };
+        let trim = |uid: &str| uid.trim_end_matches('\0').to_owned();
+        let syntax = trim(meta.transfer_syntax());
+        match no_image(&trim(meta.media_storage_sop_class_uid())) {
+            // What is no image anyhow need not be whole.
+            Some(found) => ReadError::NotAnImage { path, found },
+            None if !decodable(&syntax) => ReadError::TransferSyntax { path, found: name_of(&syntax) },
+            None => damaged(),
         }
     })?;
+    restore(&mut object);
     Ok((object, charset))
 }
 
@@ -128,15 +144,19 @@ fn charset_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
         _ => (false, false),
     };
     let mut at = bytes.len() - rest.len();
-    // What stands before (0008,0005) are integers with a short header, so that this walk needs no table of VRs.
+    // What stands before (0008,0005) are integers with a short header, so that this walk needs no table of VRs; only
+    // an element of unknown VR has the long one.
     loop {
         let word = |i: usize| {
             let pair = bytes.get(at + i..at + i + 2)?.try_into().ok()?;
             Some(if big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) })
         };
         let tag = (word(0)?, word(2)?);
-        let length = if implicit { usize::from(word(4)?) } else { usize::from(word(6)?) };
-        let value = at + 8..at + 8 + length;
+        let value = match (implicit, bytes.get(at + 4..at + 6)?) {
+            (true, _) => at + 8..at + 8 + usize::from(word(4)?),
+            (false, b"UN") => at + 12..at + 12 + usize::from(word(8)?),
+            (false, _) => at + 8..at + 8 + usize::from(word(6)?),
+        };
         match tag {
             (0x0008, 0x0005) => return (value.end <= bytes.len()).then_some(value),
             (0x0008, 0..0x0005) => at = value.end,

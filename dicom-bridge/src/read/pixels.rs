@@ -97,8 +97,7 @@ impl Encoding {
 
     /// Takes the encoding out of a source's attributes.
     ///
-    /// Errors: [`ReadError::Attribute`] for everything that would be decoded wrongly, [`ReadError::TransferSyntax`],
-    /// [`ReadError::NoPixelData`].
+    /// Errors: [`ReadError::Attribute`] for everything that would be decoded wrongly, [`ReadError::TransferSyntax`].
     pub fn of(source: &Source) -> Result<Self, ReadError> {
         let object = &source.object;
         let path = &source.path;
@@ -117,9 +116,6 @@ impl Encoding {
                 "floating-point pixels".into(),
                 "integers (7FE0,0010)",
             );
-        }
-        if !source.has_pixels {
-            return Err(ReadError::NoPixelData { path: path.clone() });
         }
         let number = |tag| integer(object, tag);
         let say = |value: Option<u32>| value.map_or("nothing".to_owned(), |v| v.to_string());

@@ -111,8 +111,8 @@ pub(super) fn one_grid(stacks: &[Vec<Arc<Source>>]) -> Result<(), ReadError> {
                 path: stack[0].path.clone(),
                 other: first[0].path.clone(),
                 what: "number of slices",
-                found: stack.len().to_string(),
-                expected: first.len().to_string(),
+                found: stack.len().to_string().into(),
+                expected: first.len().to_string().into(),
                 remedy: REMEDY,
             });
         }
@@ -128,8 +128,8 @@ pub(super) fn one_grid(stacks: &[Vec<Arc<Source>>]) -> Result<(), ReadError> {
                     path: a.path.clone(),
                     other: b.path.clone(),
                     what: "position in mm",
-                    found: format!("{:?}", a.geometry.position),
-                    expected: format!("{:?}", b.geometry.position),
+                    found: format!("{:?}", a.geometry.position).into(),
+                    expected: format!("{:?}", b.geometry.position).into(),
                     remedy: REMEDY,
                 });
             }
@@ -148,5 +148,6 @@ fn grid(a: &Source, b: &Source, remedy: &'static str) -> Result<(), ReadError> {
         a.geometry.differs(&b.geometry)
     };
     let Some((what, found, expected)) = different else { return Ok(()) };
+    let (found, expected) = (found.into(), expected.into());
     Err(ReadError::Grid { path: a.path.clone(), other: b.path.clone(), what, found, expected, remedy })
 }

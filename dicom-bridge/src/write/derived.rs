@@ -8,9 +8,10 @@ use ndarray::ArrayView2;
 use sha2::{Digest, Sha256};
 
 use super::copy;
+use super::element::{code, plain, purpose, put, safe};
 use super::uid::uid;
 use super::{Provenance, Written};
-use crate::attributes::text;
+use crate::attributes::{numbers, text};
 use crate::error::WriteError;
 use crate::read::{MANUFACTURER, Source, SourceSlice};
 
@@ -51,6 +52,12 @@ impl<'a> Draft<'a> {
         let object = &mut draft.object;
         for list in [copy::GEOMETRY, copy::ACQUISITION] {
             copy::attributes(source, list, object);
+        }
+        for tag in [tags::PIXEL_SPACING, tags::IMAGER_PIXEL_SPACING] {
+            // "Unknown", which must be absent.
+            if numbers(object, tag) == Ok(Some([0.0, 0.0])) {
+                object.remove_element(tag);
+            }
         }
         draft.text(tags::SOP_CLASS_UID, VR::UI, &source.sop_class);
         draft.text(tags::MODALITY, VR::CS, &text(&source.object, tags::MODALITY).unwrap_or_default());
@@ -97,10 +104,7 @@ impl<'a> Draft<'a> {
         ] {
             self.empty_if_absent(tag, vr);
         }
-        // The side stands in the series or in the image, never in both.
-        if self.object.get(tags::IMAGE_LATERALITY).is_none() {
-            self.empty_if_absent(tags::LATERALITY, VR::CS);
-        }
+        self.laterality();
         let p = self.provenance;
         let [date, time] = &p.created;
         for (tag, vr, value) in [
@@ -122,6 +126,21 @@ impl<'a> Draft<'a> {
         self.text(tags::INSTANCE_NUMBER, VR::IS, &(self.slice.index + 1).to_string());
         self.equipment();
         self.derivation();
+    }
+
+    /// Laterality (0020,0060) is wanted, if only empty, where the body part is paired or not named, and forbidden
+    /// where it is not paired or the side stands in the image (PS3.3 C.7.3.1).
+    fn laterality(&mut self) {
+        if text(&self.object, tags::LATERALITY).is_some() {
+            return;
+        }
+        let part = text(&self.source.object, tags::BODY_PART_EXAMINED);
+        let one_of_two = part.is_none_or(|part| PAIRED.contains(&part.as_str()));
+        if one_of_two && self.object.get(tags::IMAGE_LATERALITY).is_none() {
+            self.empty_if_absent(tags::LATERALITY, VR::CS);
+        } else {
+            self.object.remove_element(tags::LATERALITY);
+        }
     }
 
     fn equipment(&mut self) {
@@ -206,6 +225,7 @@ impl<'a> Draft<'a> {
             }
             // DX
             _ => &[
+                (tags::ANATOMIC_REGION_SEQUENCE, VR::SQ),
                 (tags::ACQUISITION_CONTEXT_SEQUENCE, VR::SQ),
                 (tags::DETECTOR_TYPE, VR::CS),
                 (tags::POSITIONER_TYPE, VR::CS),
@@ -214,7 +234,19 @@ impl<'a> Draft<'a> {
         for &(tag, vr) in wanted {
             self.empty_if_absent(tag, vr);
         }
-        if self.source.object.get(tags::FRAME_OF_REFERENCE_UID).is_some() {
+        let slices =
+            [uids::MR_IMAGE_STORAGE, uids::CT_IMAGE_STORAGE].contains(&self.source.sop_class.as_str());
+        let named = text(&self.object, tags::FRAME_OF_REFERENCE_UID).is_some();
+        if slices && !named {
+            // Slices must have one. Invented for the whole series, so that its results lie in one frame.
+            let series = text(&self.source.object, tags::SERIES_INSTANCE_UID).unwrap_or_default();
+            self.text(
+                tags::FRAME_OF_REFERENCE_UID,
+                VR::UI,
+                &uid(&[b"frame of reference", series.as_bytes()]),
+            );
+        }
+        if slices || named {
             self.empty_if_absent(tags::POSITION_REFERENCE_INDICATOR, VR::LO);
         }
     }
@@ -310,6 +342,40 @@ impl<'a> Draft<'a> {
 /// Implementation Class UID (PS3.7 D.3.3.2): 2.25 and a UUID drawn once for this program.
 const IMPLEMENTATION: &str = "2.25.107759147780093882233239965658878043622";
 
+/// Body parts of which there are two (PS3.16 Annex L), as Body Part Examined names them.
+const PAIRED: [&str; 30] = [
+    "ACJOINT",
+    "ADRENAL",
+    "ANKLE",
+    "ARM",
+    "AXILLA",
+    "BREAST",
+    "CALCANEUS",
+    "CALF",
+    "CLAVICLE",
+    "EAR",
+    "ELBOW",
+    "EXTREMITY",
+    "EYE",
+    "FEMUR",
+    "FINGER",
+    "FOOT",
+    "FOREARM",
+    "HAND",
+    "HIP",
+    "HUMERUS",
+    "KIDNEY",
+    "KNEE",
+    "LEG",
+    "RADIUS",
+    "SCAPULA",
+    "SHOULDER",
+    "THIGH",
+    "TOE",
+    "ULNA",
+    "WRIST",
+];
+
 /// Checks that an array lies on the slice's grid.
 pub(super) fn check_shape<T>(
     object: &'static str,
@@ -323,46 +389,6 @@ pub(super) fn check_shape<T>(
     Err(WriteError::Shape { object, found, expected, source_file: slice.sources[0].path.clone() })
 }
 
-/// A code sequence item.
-pub(super) fn code(value: &str, scheme: &str, meaning: &str) -> InMemDicomObject {
-    let mut item = InMemDicomObject::new_empty();
-    put(&mut item, tags::CODE_VALUE, VR::SH, value);
-    put(&mut item, tags::CODING_SCHEME_DESIGNATOR, VR::SH, scheme);
-    put(&mut item, tags::CODE_MEANING, VR::LO, meaning);
-    item
-}
-
-/// At most 16 characters, as a decimal string may have.
-pub(super) fn decimal(value: f64) -> String {
-    let plain = value.to_string();
-    if plain.len() <= 16 {
-        return plain;
-    }
-    (0..=10).rev().map(|digits| format!("{value:.digits$e}")).find(|s| s.len() <= 16).unwrap_or(plain)
-}
-
-fn purpose(value: &str, meaning: &str) -> InMemDicomObject {
-    let mut item = InMemDicomObject::new_empty();
-    let codes = DataSetSequence::from(vec![code(value, "DCM", meaning)]);
-    item.put(DataElement::new(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, VR::SQ, codes));
-    item
-}
-
-fn put(object: &mut InMemDicomObject, tag: Tag, vr: VR, value: &str) {
-    object.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
-}
-
 fn instance(source: &Source) -> String {
     text(&source.object, tags::SOP_INSTANCE_UID).unwrap_or_default()
-}
-
-/// Text that is the same in every character set: printable ASCII without the backslash, which divides values.
-fn plain(text: &str, longest: usize) -> String {
-    let ascii = text.chars().map(|c| if (' '..='~').contains(&c) && c != '\\' { c } else { '?' });
-    ascii.take(longest).collect::<String>().trim_end().to_owned()
-}
-
-/// A channel's name as part of a file name.
-fn safe(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

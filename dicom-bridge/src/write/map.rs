@@ -9,7 +9,8 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use ndarray::ArrayView2;
 
-use super::derived::{Draft, Kind, check_shape, code, decimal};
+use super::derived::{Draft, Kind, check_shape};
+use super::element::{code, decimal};
 use super::{Provenance, Written};
 use crate::error::WriteError;
 use crate::read::SourceSlice;
