@@ -60,7 +60,7 @@ fn with_bundle(path: &Path, preset: &Preset, channels: &[(String, PathBuf)]) -> 
     for (i, slice) in input.slices.iter().enumerate() {
         if let Err(why) = slice.framed() {
             refused += 1;
-            let _ = writeln!(text, "  slice {i} would fail: {}", describe(&why.into()));
+            let _ = writeln!(text, "  slice {} would fail: {}", i + 1, describe(&why.into()));
         }
     }
     let _ =

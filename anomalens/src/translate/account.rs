@@ -110,7 +110,7 @@ impl<'a> Account<'a> {
 
     fn tell_failed(&self, failed: &[Failed]) {
         for Failed { slice, why } in failed {
-            eprintln!("slice {slice} failed: {why}");
+            eprintln!("slice {} failed: {why}", slice + 1);
         }
     }
 
@@ -119,7 +119,7 @@ impl<'a> Account<'a> {
         let slice = &self.input.slices[result.slice];
         let title = format!(
             "slice {} of {} - {TOOL}, bundle {} {} - {}",
-            result.slice,
+            result.slice + 1,
             self.input.slices.len(),
             self.manifest.preset.name,
             &self.bundle_hash[..12],
@@ -171,10 +171,13 @@ impl<'a> Account<'a> {
             area: r.area(),
             pixels: r.map.len(),
         };
-        let done =
-            results.iter().map(|r| SliceRow { slice: r.slice, name: name(r.slice), found: Ok(figures(r)) });
+        let done = results.iter().map(|r| SliceRow {
+            slice: r.slice + 1,
+            name: name(r.slice),
+            found: Ok(figures(r)),
+        });
         let not = failed.iter().map(|f| SliceRow {
-            slice: f.slice,
+            slice: f.slice + 1,
             name: name(f.slice),
             found: Err(f.why.clone()),
         });
@@ -183,7 +186,7 @@ impl<'a> Account<'a> {
         let mut parameters = self.parameters.clone();
         parameters.push(("engine".into(), self.engine.join("; ")));
         parameters.push(("device".into(), self.device.clone()));
-        let caption = |slice| format!("slice {slice}: {}", name(slice));
+        let caption = |slice| format!("slice {}: {}", slice + 1, name(slice));
         Report {
             title: format!("anomalens: {}", self.source.display()),
             warnings: self.warnings.clone(),

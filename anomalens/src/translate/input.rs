@@ -41,7 +41,7 @@ pub enum Origin {
 
 /// One slice.
 pub struct Slice {
-    /// For messages and the report, e.g. the file's name.
+    /// For messages and the report: the file's name, for an array with the index, as in `images.npy[0]`.
     pub name: String,
     /// [C, H, W], in [0, 1] if the source is sound.
     pub unit: Array3<f32>,
@@ -76,12 +76,7 @@ impl Input {
         for slice in &study.slices {
             let source = &slice.sources[0];
             slices.push(Slice {
-                name: source
-                    .path
-                    .file_name()
-                    .unwrap_or(source.path.as_os_str())
-                    .to_string_lossy()
-                    .into_owned(),
+                name: file_name(&source.path),
                 unit: slice.normalised(&normalisers),
                 frame: Frame::fit(slice.size(), preset.image.size)?,
                 aspect: source.geometry.spacing.map_or(1.0, |[row, column]| row / column),
@@ -118,8 +113,9 @@ impl Input {
             .into());
         }
         let frame = Frame::fit([h, w], preset.image.size)?;
+        let file = file_name(path);
         let slice = |(i, unit): (usize, ndarray::ArrayView3<f32>)| Slice {
-            name: format!("image {i}"),
+            name: if batched { format!("{file}[{i}]") } else { file.clone() },
             unit: unit.to_owned(),
             frame,
             aspect: 1.0,
@@ -144,6 +140,10 @@ impl Slice {
         let sound = UnitImage::new(&self.name, self.unit.clone())?;
         UnitImage::new(&self.name, self.frame.apply(sound.pixels())?)
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Whether a path is an array rather than DICOM.

@@ -106,7 +106,7 @@ fn write_slices(
         interrupt::check()?;
         let picture = account.picture(result, full_scale);
         let png = picture::png(&picture)?;
-        folder.write(format!("{:04}-picture.png", result.slice), &png)?;
+        folder.write(format!("{:04}-picture.png", result.slice + 1), &png)?;
         if let Some(objects) = &objects {
             objects.write(folder, result, &picture)?;
         }
