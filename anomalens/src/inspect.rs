@@ -82,7 +82,14 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
         ("networks", format!("{}, {}", has(UNET, "U-Net"), has(CLASSIFIER_GRADIENT, "classifier gradient"))),
         ("image", format!("{} channel(s), {1} x {1}", preset.channels(), preset.image.size)),
         ("pixels", format!("min(x, q) / q, q the percentile {} of the series", preset.image.percentile)),
-        ("schedule", format!("{:?}, T = {}", preset.schedule.kind, preset.schedule.timesteps).to_lowercase()),
+        (
+            "schedule",
+            format!(
+                "{}, T = {}",
+                format!("{:?}", preset.schedule.kind).to_lowercase(),
+                preset.schedule.timesteps
+            ),
+        ),
         ("steps", manifest.step_convention.clone()),
         ("clamp", manifest.clamp.clone()),
         ("graphs", format!("{}, {}", manifest.target, manifest.precision)),

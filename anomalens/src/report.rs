@@ -12,6 +12,8 @@ use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 pub struct Report {
     /// One line.
     pub title: String,
+    /// One line below it: whose networks these are.
+    pub subtitle: String,
     /// What a person should look at first.
     pub warnings: Vec<String>,
     /// Tables of names and values, each with its heading.
@@ -80,7 +82,8 @@ pub fn html(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
          <p class=\"banner\">{NOT_FOR_DIAGNOSTIC_USE} &ndash; research software, not a medical device</p>\n\
-         <h1>{title}</h1>\n"
+         <h1>{title}</h1>\n<p>{}</p>\n",
+        escape(&report.subtitle)
     );
     list(&mut page, "Warnings", "warnings", &report.warnings);
     pictures(&mut page, report);
@@ -186,6 +189,7 @@ mod tests {
         let figures = Figures { mean: 0.5, maximum: 2.0, threshold: 0.25, area: 16, pixels: 64 };
         Report {
             title: EVIL.into(),
+            subtitle: EVIL.into(),
             warnings: vec![EVIL.into()],
             tables: vec![(EVIL.into(), vec![(EVIL.into(), EVIL.into())])],
             decisions: vec![EVIL.into()],
@@ -203,7 +207,7 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("alert('1')"), "{page}");
         assert_eq!(
             page.matches("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;\u{fffd}").count(),
-            12
+            13
         );
     }
 

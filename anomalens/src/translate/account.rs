@@ -189,6 +189,7 @@ impl<'a> Account<'a> {
         let caption = |slice| format!("slice {}: {}", slice + 1, name(slice));
         Report {
             title: format!("anomalens: {}", self.source.display()),
+            subtitle: format!("Bundle {}: {}", self.manifest.preset.name, self.manifest.provenance),
             warnings: self.warnings.clone(),
             tables: vec![
                 ("Bundle".into(), self.bundle_rows()),
