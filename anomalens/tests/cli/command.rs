@@ -1,0 +1,79 @@
+//! The command line: usage, help, doctor.
+
+use std::path::Path;
+
+use crate::support::{anomalens, golden, listing, run, tiny, told, translate};
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let cases: [(&[&str], &str); 17] = [
+        (&["--noise-level", "1001"], "noise level 1001, expected 1..=1000"),
+        (&["--noise-level", "0"], "noise level 0 is the clean image"),
+        (&["--noise-level", "11", "--respacing", "ddim10"], "expected 1..=10"),
+        (&["--noise-level", "4", "--steps", "5"], "5 steps to noise level 4"),
+        (&["--noise-level", "4", "--respacing", "ddim300"], "no integer stride"),
+        (&["--noise-level", "4", "--respacing", "ten"], "expected ddimN"),
+        (&["--noise-level", "4", "--respacing", "ddim10", "--steps", "2"], "cannot be used with"),
+        (&["--noise-level", "4", "--schedule", "reference", "--steps", "2"], "published script knows none"),
+        (&["--noise-level", "1", "--schedule", "reference"], "expected 2..="),
+        (&["--clip"], "--clip with --schedule paper"),
+        (&["--seed", "1"], "--seed with --schedule paper"),
+        (&["--scale", "-1"], "unexpected argument"),
+        (&["--scale=-1"], "gradient scale -1, expected a finite number"),
+        (&["--healthy-class", "2"], "healthy class 2, expected 0..=1"),
+        (&["--batch", "0"], "batch 0, expected at least 1"),
+        (&["--engine", "torch"], "engine 'torch', expected auto, ort or tract"),
+        (&["--channel", "flair=x.dcm"], "is an array"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (more, words) in cases {
+        translate(&golden("ddim/x0.npy"), tiny(), &folder.path().join("out"), more)
+            .expect(2, &["error: ", words]);
+        assert!(listing(folder.path()).is_empty(), "{more:?}");
+    }
+    run::<&str>(&[]).expect(2, &["Usage: anomalens"]);
+    run(&["translate"]).expect(2, &["--bundle <DIR>"]);
+}
+
+#[test]
+fn engines_are_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let x = golden("ddim/x0.npy");
+    let by = |name: &str, more: &[&str]| translate(&x, tiny(), &folder.path().join(name), more);
+    by("tract", &["--engine", "tract", "--threads", "1"])
+        .expect(0, &["engine: tract", "threads: 1", "asked for by --engine tract"]);
+    by("auto", &[]).expect(0, &["engine: ort", "library was found"]);
+    by("none", &["--threads", "0"]).expect(1, &["0 threads, expected at least 1"]);
+    by("gpu", &["--engine", "tract", "--device", "cuda"]).expect(1, &["device cuda:0 cannot be used"]);
+    let mut elsewhere = anomalens();
+    elsewhere.env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").arg("translate").arg(&x);
+    elsewhere.arg("--bundle").arg(tiny()).arg("--out").arg(folder.path().join("elsewhere"));
+    told(&mut elsewhere).expect(1, &["/nowhere/libonnxruntime.so (named by ORT_DYLIB_PATH)", "make deps"]);
+    assert_eq!(listing(folder.path()), ["auto", "tract"]);
+}
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    run(&["translate", "--help"]).expect(0, &["Examples:", "--channel t1=t1.dcm", "Exit codes", "ddimN"]);
+    run(&["inspect", "--help"]).expect(0, &["Examples:"]);
+    run(&["--help"]).expect(0, &["Not for diagnostic use", "doctor"]);
+    run(&["--version"]).expect(0, &["anomalens 0."]);
+}
+
+#[test]
+fn doctor_finds_an_engine() {
+    run(&["doctor"]).expect(0, &["engine tract usable", "device cpu   usable", "engine auto"]);
+    told(anomalens().arg("doctor").env("ORT_DYLIB_PATH", "/nowhere"))
+        .expect(0, &["engine ort   NOT usable", "ORT_DYLIB_PATH is '/nowhere'"]);
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let nowhere = Path::new("/nowhere/at/all");
+    run(&[Path::new("inspect"), nowhere]).expect(1, &["error: /nowhere/at/all"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    translate(nowhere, tiny(), &out, &[]).expect(1, &["/nowhere/at/all", "check the path"]);
+    translate(&golden("ddim/x0.npy"), nowhere, &out, &[]).expect(1, &["bundle '/nowhere/at/all'"]);
+    assert!(listing(folder.path()).is_empty());
+}

@@ -1,0 +1,8 @@
+//! The program as a person meets it: arguments, exit codes, messages, and what is on the disk afterwards.
+
+mod array;
+mod bundle;
+mod command;
+mod dicom;
+mod output;
+mod support;

@@ -1,0 +1,133 @@
+//! What the tests share: bundles of the committed tiny networks, and the program, run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anomalens_exporter::bundle::{Request, Source, write};
+use anomalens_exporter::checkpoint::Checkpoint;
+use anomalens_exporter::gate::Gate;
+use anomalens_models::preset::Preset;
+use assert_cmd::Command;
+use ndarray::ArrayD;
+use tempfile::TempDir;
+
+/// The committed golden vectors.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny").join(name)
+}
+
+/// A bundle of the tiny networks that has passed the quick gate.
+pub fn tiny() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| make("tiny", true, Gate::Quick)).path()
+}
+
+/// One without a classifier, which no gate has passed.
+pub fn without_classifier() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| make("tiny", false, Gate::None)).path()
+}
+
+fn make(preset: &str, classifier: bool, gate: Gate) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let preset = Preset::load(preset).unwrap();
+    let source = |part: &str| {
+        let path = golden(part).join("state_dict.pt");
+        Source::Checkpoint(Checkpoint::open(&path, None).unwrap())
+    };
+    let request = Request {
+        preset: &preset,
+        unet: Some(source("unet")),
+        classifier: classifier.then(|| source("classifier")),
+        output: folder.path(),
+        gate,
+        note: Some("random <weights>"),
+    };
+    write(&request, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    folder
+}
+
+/// A copy of a bundle, to be spoilt.
+pub fn copy(bundle: &Path) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(bundle).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    folder
+}
+
+/// What a run of the program gave.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Fails unless the exit code is `code` and every one of `words` was said.
+    #[track_caller]
+    pub fn expect(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word) || self.stdout.contains(word), "no '{word}' in {self:#?}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+    }
+}
+
+/// The program.
+pub fn anomalens() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_anomalens"))
+}
+
+/// Runs the program.
+pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Run {
+    told(anomalens().args(args))
+}
+
+/// Runs a command, and takes what it says.
+pub fn told(command: &mut Command) -> Run {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A translation of `input` by `bundle` into `out`, short: few steps unless `more` says otherwise.
+pub fn translate(input: &Path, bundle: &Path, out: &Path, more: &[&str]) -> Run {
+    let mut command = anomalens();
+    command.arg("translate").arg(input).arg("--bundle").arg(bundle).arg("--out").arg(out);
+    if !more.contains(&"--noise-level") {
+        command.args(["--noise-level", "2"]);
+    }
+    told(command.args(more))
+}
+
+/// The golden input image, [1, 4, 32, 32] in [0, 1].
+pub fn x0() -> ArrayD<f32> {
+    npy(&golden("ddim/x0.npy"))
+}
+
+/// An array from a file.
+pub fn npy(path: &Path) -> ArrayD<f32> {
+    ndarray_npy::read_npy(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The names in a folder, sorted; hidden ones, too.
+pub fn listing(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The maximum absolute difference; not a number counts as infinite.
+pub fn max_abs<'a>(
+    found: impl IntoIterator<Item = &'a f32>,
+    expected: impl IntoIterator<Item = &'a f32>,
+) -> f32 {
+    let differences = found.into_iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |most, d| if d.is_nan() { f32::INFINITY } else { most.max(d) })
+}
