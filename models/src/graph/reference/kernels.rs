@@ -52,7 +52,7 @@ pub(super) fn matmul(a: &ArrayD<f64>, b: &ArrayD<f64>, shape: &[usize]) -> Array
     ArrayD::from_shape_vec(IxDyn(shape), products).expect("one matrix each")
 }
 
-/// Convolution with bias; zeros outside.
+/// Convolution with bias: for each place of the kernel, the weights there times the image seen from there.
 pub(super) fn conv(
     x: &ArrayD<f64>,
     w: &ArrayD<f64>,
@@ -63,21 +63,21 @@ pub(super) fn conv(
 ) -> ArrayD<f64> {
     let (x, w) = (images(x), images(w));
     let mut y = Array4::zeros((shape[0], shape[1], shape[2], shape[3]));
-    for ((n, o), bias) in indices(shape[0], shape[1]).zip(b.iter().cycle()) {
-        y.slice_mut(s![n, o, .., ..]).fill(*bias);
-    }
-    for_each_tap(&x, &w, stride, pad, (shape[2], shape[3]), |tap| {
-        let (n, o, c) = (tap.sample, tap.out, tap.channel);
-        for (row_out, row_in) in tap.rows.clone() {
-            for (col_out, col_in) in tap.cols.clone() {
-                y[[n, o, row_out, col_out]] += tap.weight * x[[n, c, row_in, col_in]];
-            }
+    for (x, mut y) in x.outer_iter().zip(y.outer_iter_mut()) {
+        let mut total = Array2::zeros((shape[1], shape[2] * shape[3]));
+        for place in places(&w, stride, pad, (shape[2], shape[3]), (x.dim().1, x.dim().2)) {
+            let mut seen = Array2::zeros((x.dim().0, shape[2] * shape[3]));
+            place.each(|output, (row, col)| seen.column_mut(output).assign(&x.slice(s![.., row, col])));
+            total += &w.slice(s![.., .., place.row, place.col]).dot(&seen);
         }
-    });
+        for ((mut y, total), bias) in y.outer_iter_mut().zip(total.outer_iter()).zip(b.iter()) {
+            y.iter_mut().zip(total.iter()).for_each(|(y, total)| *y = total + bias);
+        }
+    }
     y.into_dyn()
 }
 
-/// The adjoint of [`conv`]: what each output gave to the sum of an input is given back.
+/// The adjoint of [`conv`]: what the image gave to each output, the output gives back.
 pub(super) fn conv_transpose(
     g: &ArrayD<f64>,
     w: &ArrayD<f64>,
@@ -87,49 +87,58 @@ pub(super) fn conv_transpose(
 ) -> ArrayD<f64> {
     let (g, w) = (images(g), images(w));
     let mut x = Array4::zeros((shape[0], shape[1], shape[2], shape[3]));
-    let like = x.clone();
-    for_each_tap(&like.view(), &w, stride, pad, (g.dim().2, g.dim().3), |tap| {
-        let (n, o, c) = (tap.sample, tap.out, tap.channel);
-        for (row_out, row_in) in tap.rows.clone() {
-            for (col_out, col_in) in tap.cols.clone() {
-                x[[n, c, row_in, col_in]] += tap.weight * g[[n, o, row_out, col_out]];
-            }
+    for (g, mut x) in g.outer_iter().zip(x.outer_iter_mut()) {
+        let (channels, height, width) = g.dim();
+        let g = g.as_standard_layout().into_owned().into_shape_with_order((channels, height * width));
+        let g = g.expect("same elements");
+        for place in places(&w, stride, pad, (height, width), (shape[2], shape[3])) {
+            let given = w.slice(s![.., .., place.row, place.col]).t().dot(&g);
+            place.each(|output, (row, col)| {
+                let mut pixel = x.slice_mut(s![.., row, col]);
+                pixel += &given.column(output);
+            });
         }
-    });
+    }
     x.into_dyn()
 }
 
-/// One weight of one kernel and the pairs of (output, input) rows and columns that it joins.
-struct Tap {
-    sample: usize,
-    out: usize,
-    channel: usize,
-    weight: f64,
-    rows: std::vec::IntoIter<(usize, usize)>,
-    cols: std::vec::IntoIter<(usize, usize)>,
+/// One place of a kernel, and how outputs and pixels of the image meet there.
+struct Place {
+    row: usize,
+    col: usize,
+    stride: usize,
+    pad: usize,
+    output: (usize, usize),
+    image: (usize, usize),
 }
 
-fn for_each_tap(
-    x: &ArrayView4<'_, f64>,
+impl Place {
+    /// Calls `f` with each output (counted row by row) that sees a pixel of the image from here, and that pixel. Beyond
+    /// the border nothing is seen: there the image is zero.
+    fn each(&self, mut f: impl FnMut(usize, (usize, usize))) {
+        let pixel = |i: usize, offset: usize, side: usize| {
+            (i * self.stride + offset).checked_sub(self.pad).filter(|&p| p < side)
+        };
+        for i in 0..self.output.0 {
+            for j in 0..self.output.1 {
+                let row = pixel(i, self.row, self.image.0);
+                if let (Some(row), Some(col)) = (row, pixel(j, self.col, self.image.1)) {
+                    f(i * self.output.1 + j, (row, col));
+                }
+            }
+        }
+    }
+}
+
+fn places(
     w: &ArrayView4<'_, f64>,
     stride: usize,
     pad: usize,
-    out: (usize, usize),
-    mut f: impl FnMut(Tap),
-) {
-    let (samples, _, height, width) = x.dim();
-    let pairs = |length_out: usize, length_in: usize, offset: usize| -> Vec<(usize, usize)> {
-        (0..length_out)
-            .filter_map(|i| Some((i, (i * stride + offset).checked_sub(pad).filter(|&j| j < length_in)?)))
-            .collect()
-    };
-    for ((o, c, ky, kx), &weight) in w.indexed_iter() {
-        for sample in 0..samples {
-            let rows = pairs(out.0, height, ky).into_iter();
-            let cols = pairs(out.1, width, kx).into_iter();
-            f(Tap { sample, out: o, channel: c, weight, rows, cols });
-        }
-    }
+    output: (usize, usize),
+    image: (usize, usize),
+) -> impl Iterator<Item = Place> {
+    let (_, _, rows, cols) = w.dim();
+    (0..rows).flat_map(move |row| (0..cols).map(move |col| Place { row, col, stride, pad, output, image }))
 }
 
 /// Mean over blocks.
@@ -146,10 +155,6 @@ pub(super) fn average_pool(x: &ArrayD<f64>, size: usize, shape: &[usize]) -> Arr
 /// Sum over axes, which stay with length 1.
 pub(super) fn sum(x: &ArrayD<f64>, axes: &[usize]) -> ArrayD<f64> {
     axes.iter().fold(x.clone(), |x, &axis| x.sum_axis(Axis(axis)).insert_axis(Axis(axis)))
-}
-
-fn indices(a: usize, b: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..a).flat_map(move |i| (0..b).map(move |j| (i, j)))
 }
 
 fn matrix(x: &ArrayD<f64>) -> ArrayView2<'_, f64> {
