@@ -70,7 +70,12 @@ fn every_object_passes_dciodvfy() {
     sources.push(synthetic);
     for source in sources {
         let study = read(&source, &one_channel(), &[]).unwrap();
-        for written in all(&study, &study.slices[0]) {
+        // A weak map too: its window is narrower than 1.
+        let slice = &study.slices[0];
+        let weak = values(slice).mapv(|v| v * 1e-3);
+        let weak =
+            write::map(slice, weak.view(), &MapScale::for_maximum(MAXIMUM * 1e-3), &provenance()).unwrap();
+        for written in all(&study, slice).into_iter().chain([weak]) {
             let path = written.save(folder.path()).unwrap();
             for error in validate(&path) {
                 failures.push(format!("{} of {}: {error}", written.file_name, source.display()));

@@ -1,7 +1,11 @@
 //! Writes ONNX graphs of the U-Net and of the classifier gradient; turns checkpoints into bundles.
 
+pub mod bundle;
 pub mod checkpoint;
+pub mod compare;
+pub mod gate;
 pub mod gradient;
 pub mod lower;
 pub mod onnx;
 mod pt;
+pub mod verify;

@@ -209,3 +209,6 @@ fn image_output(outputs: Vec<(String, ndarray::ArrayD<f32>)>, name: &str) -> Arr
     let (_, values) = found.expect("the outputs were compared with the preset when the bundle was opened");
     values.into_dimensionality::<Ix4>().expect("the output's rank was compared when the bundle was opened")
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

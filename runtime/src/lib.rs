@@ -16,3 +16,6 @@ pub mod ddim;
 pub mod engine;
 pub mod otsu;
 pub mod translate;
+
+#[cfg(test)]
+mod testing;

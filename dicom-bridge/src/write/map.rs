@@ -81,6 +81,8 @@ pub fn map(
     let width = HIGHEST * if rescaled { scale.slope } else { 1.0 };
     draft.text(tags::WINDOW_CENTER, VR::DS, &decimal(width / 2.0));
     draft.text(tags::WINDOW_WIDTH, VR::DS, &decimal(width));
+    // A width below 1 is allowed for this function alone (PS3.3 C.11.2.1.3.2), and weak maps have one.
+    draft.text(tags::VOILUT_FUNCTION, VR::CS, "LINEAR_EXACT");
     draft.sequence(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE, vec![mapping(scale)]);
     let words = values.iter().map(|&v| scale.store(v)).collect();
     draft.grey("MONOCHROME2", 16, 16, false, words);

@@ -1,14 +1,13 @@
 //! Random parameters in every layer, also in those that training starts at zero: for tests, and to time a preset
 //! before it is trained.
 
-use std::collections::HashMap;
-
 use ndarray::ArrayD;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 
+use super::Shapes;
 use crate::graph::{ParamSource, ParamSpec};
 
 /// Deviation of norm weights from 1, and of biases from 0.
@@ -18,13 +17,23 @@ const SMALL: f32 = 0.1;
 #[derive(Debug, Clone)]
 pub struct RandomWeights {
     seed: u64,
-    shapes: HashMap<String, Vec<usize>>,
+    shapes: Shapes,
 }
 
 impl RandomWeights {
     /// Random parameters of these names and shapes.
     pub fn new(seed: u64, params: &[ParamSpec]) -> Self {
         Self { seed, shapes: params.iter().map(|p| (p.name.clone(), p.shape.clone())).collect() }
+    }
+
+    /// The seed of all tensors.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Names and shapes.
+    pub fn shapes(&self) -> &Shapes {
+        &self.shapes
     }
 }
 

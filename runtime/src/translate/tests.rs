@@ -1,1 +1,163 @@
+use anomalens_models::preset::Preset;
+use anomalens_models::schedule::Timestep;
 
+use super::*;
+use crate::testing::*;
+
+fn unit_images(n: usize) -> Vec<UnitImage> {
+    images((n, 2, 4, 4)).outer_iter().map(|image| UnitImage::new("test", image.to_owned()).unwrap()).collect()
+}
+
+fn options(level: usize, scale: f64) -> Options {
+    Options {
+        noise_level: NoiseLevel::new(level),
+        steps: Steps::Every,
+        procedure: Procedure::Paper,
+        scale: GradientScale::new(scale).unwrap(),
+        healthy_class: ClassLabel::new(0),
+        batch: 1,
+        keep_trajectory: false,
+    }
+}
+
+fn eps(x: f64, t: Timestep) -> f64 {
+    (2.0 * x + 0.01 * t.get() as f64).sin()
+}
+
+fn pull(x: f64, _: Timestep) -> f64 {
+    0.3 - x
+}
+
+fn run(images: &[UnitImage], options: &Options) -> Result<Translation, TranslateError> {
+    let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
+    translate_with(&mut net, Some(&mut guide), &linear1000(), images, options, &mut |_| {
+        ControlFlow::Continue(())
+    })
+}
+
+#[test]
+fn results_do_not_depend_on_the_batch() {
+    let images = unit_images(5);
+    let seeded = Procedure::Reference { clip: true, first_noise: FirstNoise::Seed(7) };
+    for procedure in [Procedure::Paper, seeded] {
+        let at = |batch| {
+            let options =
+                Options { batch, procedure: procedure.clone(), keep_trajectory: true, ..options(6, 2.0) };
+            Translation { timings: Timings::default(), ..run(&images, &options).unwrap() }
+        };
+        let alone = at(1);
+        assert_eq!(alone.healthy.dim(), (5, 2, 4, 4));
+        for batch in [2, 3, 5, 9] {
+            assert_eq!(at(batch), alone, "batch {batch}");
+        }
+    }
+}
+
+#[test]
+fn translation_holds_maps_states_and_counts() {
+    let images = unit_images(3);
+    let options = Options { batch: 2, keep_trajectory: true, ..options(4, 1.0) };
+    let mut progress = Vec::new();
+    let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
+    let result = translate_with(&mut net, Some(&mut guide), &linear1000(), &images, &options, &mut |p| {
+        progress.push(*p);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let states = result.trajectory.unwrap();
+    assert_eq!(states.encode.dim(), (5, 3, 2, 4, 4));
+    assert_eq!(states.encode_levels, [0, 1, 2, 3, 4].map(NoiseLevel::new));
+    assert_eq!(states.decode_levels, [3, 2, 1, 0].map(NoiseLevel::new));
+    assert_eq!(states.decode.index_axis(Axis(0), 3), result.healthy);
+    for (i, image) in images.iter().enumerate() {
+        assert_eq!(states.encode.slice(s![0, i, .., .., ..]), image.pixels());
+        let expected =
+            (&result.healthy.index_axis(Axis(0), i) - image.pixels()).mapv(f32::abs).sum_axis(Axis(0));
+        assert_eq!(result.maps[i].values(), expected);
+    }
+    assert_eq!((result.timings.unet_calls, result.timings.gradient_calls), (16, 8));
+    assert_eq!(progress.iter().map(|p| p.done).collect::<Vec<_>>(), (1..=16).collect::<Vec<_>>());
+    assert!(progress.iter().all(|p| p.total == 16));
+    assert_eq!((progress[3].leg, progress[4].leg), (Leg::Encode, Leg::Decode));
+}
+
+#[test]
+fn guidance_is_noticed() {
+    let images = unit_images(1);
+    let (with, without) =
+        (run(&images, &options(50, 5.0)).unwrap(), run(&images, &options(50, 0.0)).unwrap());
+    assert!(max_abs_difference(&with.healthy, &without.healthy) > 1e-3);
+}
+
+#[test]
+fn first_noise_comes_from_its_seed_or_is_brought() {
+    let images = unit_images(2);
+    let at = |first_noise| {
+        let procedure = Procedure::Reference { clip: false, first_noise };
+        run(&images, &Options { procedure, ..options(5, 0.0) }).map(|t| t.healthy)
+    };
+    let seven = at(FirstNoise::Seed(7)).unwrap();
+    assert_eq!(seven, at(FirstNoise::Seed(7)).unwrap());
+    assert_ne!(seven, at(FirstNoise::Seed(8)).unwrap());
+    let brought = noise::standard_normal(7, (2, 2, 4, 4));
+    assert_eq!(seven, at(FirstNoise::Array(brought.clone())).unwrap());
+    assert_ne!(brought.index_axis(Axis(0), 0), brought.index_axis(Axis(0), 1));
+    let error = at(FirstNoise::Array(brought.slice(s![..1, .., .., ..]).to_owned())).unwrap_err();
+    assert!(matches!(error, TranslateError::Ddim(DdimError::Shape { what: "first noise", .. })), "{error}");
+}
+
+#[test]
+fn seeded_noise_is_standard_normal() {
+    let noise = noise::standard_normal(0, (4, 1, 64, 64));
+    let mean = f64::from(noise.sum()) / noise.len() as f64;
+    let variance = noise.iter().map(|n| (f64::from(*n) - mean).powi(2)).sum::<f64>() / noise.len() as f64;
+    // 16,384 samples: five standard errors of mean and variance.
+    assert!(mean.abs() < 0.04 && (variance - 1.0).abs() < 0.06, "mean {mean}, variance {variance}");
+}
+
+#[test]
+fn impossible_options_are_refused() {
+    let images = unit_images(2);
+    let refused = |options: Options| run(&images, &options).unwrap_err().to_string();
+    let level = refused(options(1001, 0.0));
+    assert!(
+        level.contains("1001") && level.contains("1..=1000") && level.contains("--noise-level"),
+        "{level}"
+    );
+    let batch = refused(Options { batch: 0, ..options(5, 0.0) });
+    assert!(batch.contains("--batch"), "{batch}");
+    let procedure = Procedure::Reference { clip: false, first_noise: FirstNoise::Seed(0) };
+    let steps = refused(Options { procedure, steps: Steps::Count(3), ..options(5, 0.0) });
+    assert!(steps.contains("--respacing"), "{steps}");
+    assert!(matches!(run(&[], &options(5, 0.0)), Err(TranslateError::NoImages)));
+    let mut mixed = unit_images(1);
+    mixed.push(UnitImage::new("test", images_of_other_size()).unwrap());
+    assert!(matches!(run(&mixed, &options(5, 0.0)), Err(TranslateError::ImageShape { index: 1, .. })));
+}
+
+fn images_of_other_size() -> ndarray::Array3<f32> {
+    images((1, 2, 4, 6)).index_axis_move(Axis(0), 0)
+}
+
+#[test]
+fn cancelling_stops_at_once() {
+    let images = unit_images(3);
+    let (mut net, mut calls) = (Fake::new(eps), 0);
+    let result = translate_with(&mut net, None, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
+        calls += 1;
+        if progress.done == 12 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(
+        matches!(result, Err(TranslateError::Ddim(DdimError::Cancelled { done: 2, total: 5 }))),
+        "{result:?}"
+    );
+    assert_eq!((calls, net.calls.len()), (12, 12));
+}
+
+#[test]
+fn defaults_are_the_presets() {
+    let preset = Preset::load("tiny").unwrap();
+    let manifest = crate::bundle::tests::manifest(&preset, "full");
+    let defaults = Options::defaults(&manifest).unwrap();
+    assert_eq!(defaults, Options { scale: GradientScale::new(100.0).unwrap(), ..options(50, 0.0) });
+}

@@ -1,0 +1,260 @@
+//! Checkpoints to a bundle: check, write the weights once, lower both graphs onto them, pass the parity gate.
+//!
+//! ```text
+//! unet.pt ───────┐ check_keys            ┌─ unet.onnx ─────────────────┐
+//!                ├───────────> weights ──┤                             ├─> gate ─> card, manifest ─> rename
+//! classifier.pt ─┘ one tensor at a time  └─ classifier_gradient.onnx ──┘
+//! ```
+//!
+//! Everything happens in a hidden folder beside the bundle's, so that a bundle appears whole or not at all.
+
+mod card;
+mod source;
+
+pub use source::Source;
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anomalens_models::graph::{Graph, GraphError, ParamSpec};
+use anomalens_models::manifest::{
+    CLASSIFIER_GRADIENT, FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, UNET, WEIGHTS,
+};
+use anomalens_models::nets;
+use anomalens_models::output::{OutputError, OutputFolder};
+use anomalens_models::preset::Preset;
+use anomalens_models::weights::{CLASSIFIER_PREFIX, UNET_PREFIX, Weights, WeightsError, WeightsWriter};
+use prost::Message;
+
+use crate::checkpoint::CheckpointError;
+use crate::gate::{self, Gate, GateError, Subject};
+use crate::gradient::{GradientError, classifier_gradient};
+use crate::lower::{Lowering, MissingParameter, lower};
+
+/// The program that writes bundles, with its version.
+const TOOL: &str = concat!("anomalens-export ", env!("CARGO_PKG_VERSION"));
+
+/// What to write.
+pub struct Request<'a> {
+    /// The networks' definition.
+    pub preset: &'a Preset,
+    /// The U-Net's parameters; without them the bundle cannot translate.
+    pub unet: Option<Source>,
+    /// The classifier's parameters; without them there is no guidance.
+    pub classifier: Option<Source>,
+    /// The bundle's folder: new or empty.
+    pub output: &'a Path,
+    /// How thoroughly the graphs are compared.
+    pub gate: Gate,
+    /// Where the weights come from, in a person's words.
+    pub note: Option<&'a str>,
+}
+
+/// What is being done, for a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Parameters written, of all.
+    Weights {
+        /// Scalars written.
+        done: usize,
+        /// Scalars in all.
+        total: usize,
+    },
+    /// What is done next, e.g. `unet.onnx: ort 1.31.1 (cpu)`.
+    Next(&'a str),
+}
+
+/// Hears of each event, and may stop the work.
+pub type Progress<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
+
+/// Why no bundle was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Neither network was given.
+    #[error(
+        "bundle '{output}': found no checkpoint, expected a U-Net, a classifier or both; give --unet or --classifier"
+    )]
+    Nothing {
+        /// The bundle.
+        output: String,
+    },
+    /// A checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The preset's switches do not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The classifier cannot be differentiated.
+    #[error(transparent)]
+    Gradient(#[from] GradientError),
+    /// A graph wants a parameter that its network does not have.
+    #[error(transparent)]
+    Lower(#[from] MissingParameter),
+    /// The folder cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The weights could not be read back.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The graphs do not compute what they should.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// A person stopped it.
+    #[error("stopped; nothing was written")]
+    Stopped,
+}
+
+/// One network on its way into a bundle.
+struct Network<'a> {
+    /// As it is trained.
+    graph: Graph,
+    /// As it is run: the U-Net itself, or the classifier's gradient.
+    run: Graph,
+    file: &'static str,
+    prefix: &'static str,
+    source: &'a Source,
+    classes: usize,
+}
+
+/// Writes a bundle. Returns its manifest.
+///
+/// Errors: [`WriteError`]; then nothing is left of it.
+pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manifest, WriteError> {
+    let networks = networks(request)?;
+    if networks.is_empty() {
+        return Err(WriteError::Nothing { output: request.output.display().to_string() });
+    }
+    for network in &networks {
+        let name = format!("{} of preset '{}'", network.graph.name(), request.preset.name);
+        network.source.check(&name, network.graph.params())?;
+    }
+    let folder = OutputFolder::create(request.output)?;
+    write_weights(&folder, &networks, progress)?;
+    write_graphs(&folder, request.preset, &networks, progress)?;
+
+    let timesteps = request.preset.schedule.timesteps;
+    let subject = |n| {
+        let &Network { ref run, file, prefix, source, classes, .. } = n;
+        Subject { file, graph: run, params: source, prefix, timesteps, classes }
+    };
+    let subjects: Vec<Subject<'_>> = networks.iter().map(subject).collect();
+    let verification =
+        gate::run(folder.path(), &subjects, request.gate, &mut |next| progress(Event::Next(next)))?;
+
+    next(progress, "hash the files")?;
+    let mut manifest = Manifest {
+        format: FORMAT,
+        tool: TOOL.into(),
+        preset: request.preset.clone(),
+        provenance: provenance(request.note, &networks),
+        step_convention: "max(level - 1, 0)".into(),
+        clamp: "none".into(),
+        target: "portable".into(),
+        precision: "f32".into(),
+        verification,
+        files: Default::default(),
+    };
+    folder.write(MODEL_CARD, card::text(&manifest, &networks).as_bytes())?;
+    for file in networks.iter().map(|n| n.file).chain([WEIGHTS, MODEL_CARD]) {
+        let entry = FileEntry::of(&folder.path().join(file)).map_err(|e| folder.error(file, e))?;
+        manifest.files.insert(file.to_owned(), entry);
+    }
+    folder.write(MANIFEST, manifest.to_json().as_bytes())?;
+    folder.finish()?;
+    Ok(manifest)
+}
+
+fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError> {
+    let mut networks = Vec::new();
+    if let Some(source) = &request.unet {
+        let graph = nets::unet(request.preset)?;
+        let classes = request.preset.unet.classes.unwrap_or(1);
+        networks.push(Network {
+            run: graph.clone(),
+            graph,
+            file: UNET,
+            prefix: UNET_PREFIX,
+            source,
+            classes,
+        });
+    }
+    if let Some(source) = &request.classifier {
+        let graph = nets::classifier(request.preset)?;
+        let run = classifier_gradient(&graph)?;
+        let classes = request.preset.classifier.classes;
+        let (file, prefix) = (CLASSIFIER_GRADIENT, CLASSIFIER_PREFIX);
+        networks.push(Network { graph, run, file, prefix, source, classes });
+    }
+    Ok(networks)
+}
+
+fn write_weights(
+    folder: &OutputFolder,
+    networks: &[Network<'_>],
+    progress: &mut Progress<'_>,
+) -> Result<(), WriteError> {
+    let full = |error: io::Error| folder.error(WEIGHTS, error);
+    let named = |n: &Network<'_>, p: &ParamSpec| ParamSpec {
+        name: format!("{}{}", n.prefix, p.name),
+        shape: p.shape.clone(),
+    };
+    let specs = networks.iter().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
+    let total = networks.iter().map(|n| n.graph.param_count()).sum();
+    let file = File::create(folder.path().join(WEIGHTS)).map_err(full)?;
+    let mut writer = WeightsWriter::new(file, specs).map_err(full)?;
+    let mut done = 0;
+    for network in networks {
+        for param in network.graph.params() {
+            let values = network.source.read(&param.name)?;
+            let values = values.as_standard_layout();
+            let values = values.as_slice().expect("made contiguous by the line above");
+            writer.write(&named(network, param).name, values).map_err(full)?;
+            done += values.len();
+            if progress(Event::Weights { done, total }).is_break() {
+                return Err(WriteError::Stopped);
+            }
+        }
+    }
+    writer.finish().map_err(full)?;
+    Ok(())
+}
+
+fn write_graphs(
+    folder: &OutputFolder,
+    preset: &Preset,
+    networks: &[Network<'_>],
+    progress: &mut Progress<'_>,
+) -> Result<(), WriteError> {
+    let weights = Weights::open(&folder.path().join(WEIGHTS))?;
+    for network in networks {
+        next(progress, &format!("lower {}", network.file))?;
+        let part = weights.part(network.prefix);
+        let model = lower(
+            &network.run,
+            &Lowering {
+                weights_file: WEIGHTS,
+                locate: &|name| part.location(name).ok(),
+                metadata: &[
+                    ("anomalens.graph", network.file.trim_end_matches(".onnx").to_owned()),
+                    ("anomalens.preset", preset.name.clone()),
+                    ("anomalens.tool", TOOL.to_owned()),
+                ],
+            },
+        )?;
+        folder.write(network.file, &model.encode_to_vec())?;
+    }
+    Ok(())
+}
+
+fn next(progress: &mut Progress<'_>, what: &str) -> Result<(), WriteError> {
+    if progress(Event::Next(what)).is_break() { Err(WriteError::Stopped) } else { Ok(()) }
+}
+
+/// A person's words, then the files.
+fn provenance(note: Option<&str>, networks: &[Network<'_>]) -> String {
+    let origin = networks.iter().map(|n| format!("{}: {}", n.graph.name(), n.source));
+    note.map(str::to_owned).into_iter().chain(origin).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,157 @@
+//! The command line. Exit codes: 0 done, 1 failed or over tolerance, 2 wrong usage.
+
+mod bundle;
+mod describe;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anomalens_exporter::gate::Gate;
+use anomalens_runtime::engine::{Device, EngineChoice};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+
+/// Turns guided-diffusion checkpoints into bundles that `anomalens translate` runs, and checks them.
+#[derive(Parser)]
+#[command(
+    name = "anomalens-export",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Exit codes: 0 done; 1 failed, or over tolerance; 2 wrong usage."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the layers of a preset's networks, with parameters, multiply-adds and memory
+    #[command(after_help = "\
+Examples:
+  anomalens-export describe --preset brats256
+  anomalens-export describe --preset my-networks.toml")]
+    Describe {
+        /// A built-in preset (brats256, chexpert256, tiny) or the path of a TOML file
+        #[arg(long, value_name = "NAME|FILE")]
+        preset: String,
+    },
+    /// Write a bundle: weights, ONNX graphs, model card and manifest, compared between engines
+    #[command(
+        group(ArgGroup::new("parts").required(true).multiple(true).args(["unet", "classifier", "random_weights"])),
+        after_help = "\
+Examples:
+  anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats
+  anomalens-export bundle --preset brats256 --unet run.pt --unet-key state_dict -o brats
+  anomalens-export bundle --preset my-networks.toml --random-weights 7 -o timing --gate quick
+
+Each checkpoint is a .pt (a state_dict() saved by PyTorch 1.6 or later) or a .safetensors file, told apart by its
+content. Without a classifier, translate runs with --scale 0 only. If the graphs are over tolerance, nothing is
+written."
+    )]
+    Bundle(BundleArgs),
+    /// Compare a bundle with outputs of another framework, engine by engine
+    #[command(after_help = "\
+Examples:
+  anomalens-export verify brats --reference outputs
+  anomalens-export verify brats --reference outputs --engine ort --device cuda
+
+REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or both; y is absent for an unconditional
+U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.")]
+    Verify(VerifyArgs),
+}
+
+#[derive(clap::Args)]
+struct BundleArgs {
+    /// A built-in preset (brats256, chexpert256, tiny) or the path of a TOML file
+    #[arg(long, value_name = "NAME|FILE")]
+    preset: String,
+    /// Checkpoint of the U-Net
+    #[arg(long, value_name = "FILE")]
+    unet: Option<PathBuf>,
+    /// Checkpoint of the noisy classifier
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
+    /// Key that the U-Net stands under, where its file holds more
+    #[arg(long, value_name = "KEY", requires = "unet")]
+    unet_key: Option<String>,
+    /// Key that the classifier stands under, where its file holds more
+    #[arg(long, value_name = "KEY", requires = "classifier")]
+    classifier_key: Option<String>,
+    /// Random weights for both networks instead of checkpoints: to time a preset before it is trained
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["unet", "classifier"])]
+    random_weights: Option<u64>,
+    /// The bundle's folder: new or empty
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// How thoroughly the written graphs are compared: `full` lets the slow reference interpreter take part on larger
+    /// networks, `none` marks the bundle unverified
+    #[arg(long, value_enum, default_value_t = GateArg::Full)]
+    gate: GateArg,
+    /// Where the weights come from, in your words; shown in every report
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+#[derive(clap::Args)]
+struct VerifyArgs {
+    /// The bundle
+    #[arg(value_name = "DIR")]
+    bundle: PathBuf,
+    /// Folder with the other framework's inputs and outputs
+    #[arg(long, value_name = "REF")]
+    reference: PathBuf,
+    /// Engines to run (repeatable) [default: every engine that is found]
+    #[arg(long, value_name = "ort|tract")]
+    engine: Vec<EngineChoice>,
+    /// Where ONNX Runtime computes: cpu, cuda or cuda:N
+    #[arg(long, default_value_t = Device::Cpu)]
+    device: Device,
+    /// Let CUDA round the inputs of products to TF32
+    #[arg(long)]
+    tf32: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum GateArg {
+    Full,
+    Quick,
+    None,
+}
+
+impl From<GateArg> for Gate {
+    fn from(gate: GateArg) -> Self {
+        match gate {
+            GateArg::Full => Self::Full,
+            GateArg::Quick => Self::Quick,
+            GateArg::None => Self::None,
+        }
+    }
+}
+
+/// Does what the arguments say.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Describe { preset } => describe::run(&preset),
+        Command::Bundle(args) => bundle::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    }
+}
+
+/// A line on the terminal that says what is being done.
+fn spinner() -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new_spinner();
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Args::command().debug_assert();
+    }
+}

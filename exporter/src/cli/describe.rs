@@ -1,0 +1,55 @@
+//! `describe`: layers, parameters, multiply-adds, memory.
+
+use std::process::ExitCode;
+
+use anomalens_models::graph::describe::{Description, Layer, describe};
+use anomalens_models::nets;
+use anomalens_models::preset::Preset;
+
+pub fn run(preset: &str) -> anyhow::Result<ExitCode> {
+    let preset = Preset::load(preset)?;
+    println!("{}: {}", preset.name, preset.description);
+    for graph in [nets::unet(&preset)?, nets::classifier(&preset)?] {
+        println!("\n{}", graph.name());
+        print(&describe(&graph));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(description: &Description) {
+    println!("  {:<22} {:<20} {:>12} {:>9} {:>9}", "layer", "output", "parameters", "MMAC", "MiB");
+    for Layer { scope, output, params, macs, bytes, .. } in &description.layers {
+        let (params, macs, bytes) = (thousands(*params as u64), *macs as f64 / 1e6, mib(*bytes));
+        let scope = if scope.is_empty() { "inputs" } else { scope };
+        println!("  {scope:<22} {output:<20} {params:>12} {macs:>9.1} {bytes:>9.2}");
+    }
+    println!("  parameters         {}", thousands(description.params as u64));
+    println!("  multiply-adds      {:.1} GMAC a sample", description.macs as f64 / 1e9);
+    println!(
+        "  activation memory  {:.1} MiB a sample kept for training, {:.1} MiB at once in inference",
+        mib(description.activation_bytes),
+        mib(description.peak_bytes)
+    );
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}
+
+/// 113,681,160
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).expect("digits")).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn groups_of_three() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (113_681_160, "113,681,160")] {
+            assert_eq!(super::thousands(n), text);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+use std::fs;
+
+use anomalens_models::manifest::{FORMAT, FileEntry, Verification, WEIGHTS};
+
+use super::*;
+use crate::ddim::GradientScale;
+use crate::engine::{EngineChoice, EngineOptions};
+use crate::testing::images;
+use crate::testing::onnx::{write_classifier, write_unet, write_weights};
+use crate::translate::{self, Options, TranslateError};
+
+pub(crate) fn manifest(preset: &Preset, gate: &str) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        tool: "test".into(),
+        preset: preset.clone(),
+        provenance: "written by a test".into(),
+        step_convention: "max(level - 1, 0)".into(),
+        clamp: "none".into(),
+        target: "portable".into(),
+        precision: "f32".into(),
+        verification: Verification {
+            gate: gate.into(),
+            engines: vec![],
+            note: String::new(),
+            checks: vec![],
+        },
+        files: Default::default(),
+    }
+}
+
+/// Four channels of 4 × 4 pixels.
+fn preset() -> Preset {
+    let mut preset = Preset::load("tiny").unwrap();
+    preset.image.size = 4;
+    preset
+}
+
+/// Writes the manifest, with the hash of every file that is there.
+fn seal(folder: &Path, manifest: &mut Manifest) {
+    for file in [UNET, CLASSIFIER_GRADIENT, WEIGHTS] {
+        if folder.join(file).exists() {
+            manifest.files.insert(file.into(), FileEntry::of(&folder.join(file)).unwrap());
+        }
+    }
+    fs::write(folder.join(MANIFEST), manifest.to_json()).unwrap();
+}
+
+fn tract() -> Box<dyn Engine> {
+    crate::engine::open(&EngineOptions { choice: EngineChoice::Tract, ..EngineOptions::default() }).unwrap()
+}
+
+/// A whole bundle in a temporary folder.
+fn bundle() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_weights(folder.path(), 4);
+    write_unet(&folder.path().join(UNET), 4, 4, true);
+    write_classifier(&folder.path().join(CLASSIFIER_GRADIENT), 4, 4, false);
+    seal(folder.path(), &mut manifest(&preset(), "quick"));
+    folder
+}
+
+fn refused(folder: &Path) -> OpenError {
+    Bundle::open(folder, tract().as_ref(), false).map(drop).expect_err("this bundle must be refused")
+}
+
+#[test]
+fn a_bundle_gives_eps_and_gradient() {
+    let folder = bundle();
+    let mut bundle = Bundle::open(folder.path(), tract().as_ref(), false).unwrap();
+    let x = images((2, 4, 4, 4));
+    let (t, y) = (Timestep::new(7), ClassLabel::new(1));
+    let eps = bundle.unet.as_mut().unwrap().eps(&x, t, y).unwrap();
+    let gradient = bundle.classifier.as_mut().unwrap().gradient(&x, t, y).unwrap();
+    assert_eq!(eps.dim(), x.dim(), "the first C channels of the output");
+    for ((n, c, h, w), x) in x.indexed_iter() {
+        assert!((eps[[n, c, h, w]] - (x * (c + 1) as f32 + 17.0)).abs() < 1e-4);
+        assert_eq!(gradient[[n, c, h, w]], 1.0 - x);
+    }
+    assert_eq!(bundle.hash, Manifest::bundle_hash(folder.path()).unwrap());
+}
+
+#[test]
+fn an_unconditional_unet_is_given_no_label() {
+    let folder = tempfile::tempdir().unwrap();
+    write_weights(folder.path(), 4);
+    write_unet(&folder.path().join(UNET), 4, 4, false);
+    let mut preset = preset();
+    preset.unet.classes = None;
+    seal(folder.path(), &mut manifest(&preset, "quick"));
+    let mut bundle = Bundle::open(folder.path(), tract().as_ref(), false).unwrap();
+    let x = images((1, 4, 4, 4));
+    bundle.unet.as_mut().unwrap().eps(&x, Timestep::new(0), ClassLabel::new(1)).unwrap();
+    assert!(bundle.classifier.is_none());
+}
+
+#[test]
+fn changed_and_missing_files_are_refused() {
+    let folder = bundle();
+    let weights = folder.path().join(WEIGHTS);
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let error = refused(folder.path());
+    assert!(
+        matches!(&error, OpenError::Bundle(BundleError::Mismatch { file, .. }) if file == WEIGHTS),
+        "{error}"
+    );
+    fs::remove_file(&weights).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(&error, OpenError::Bundle(BundleError::Io { file, .. }) if file == WEIGHTS), "{error}");
+    fs::remove_file(folder.path().join(MANIFEST)).unwrap();
+    let error = refused(folder.path());
+    assert!(matches!(&error, OpenError::Bundle(BundleError::Io { file, .. }) if file == MANIFEST), "{error}");
+}
+
+#[test]
+fn a_missing_key_is_named() {
+    let folder = bundle();
+    let path = folder.path().join(MANIFEST);
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    json["preset"].as_object_mut().unwrap().remove("schedule");
+    fs::write(&path, json.to_string()).unwrap();
+    let error = refused(folder.path()).to_string();
+    assert!(error.contains("missing field `schedule`"), "{error}");
+}
+
+#[test]
+fn foreign_graphs_are_refused() {
+    type Change = fn(&Path);
+    let cases: [(Change, &str, &str); 4] = [
+        (|folder| write_unet(&folder.join(UNET), 3, 4, true), UNET, "input x"),
+        (|folder| write_unet(&folder.join(UNET), 4, 4, false), UNET, "input y"),
+        (
+            |folder| write_unet(&folder.join(CLASSIFIER_GRADIENT), 4, 4, true),
+            CLASSIFIER_GRADIENT,
+            "output logits",
+        ),
+        (|folder| write_classifier(&folder.join(UNET), 4, 4, false), UNET, "output out"),
+    ];
+    for (change, graph, difference) in cases {
+        let folder = bundle();
+        change(folder.path());
+        // Sealed again, so that only the graph's inputs and outputs tell.
+        write_weights(folder.path(), 4);
+        seal(folder.path(), &mut manifest(&preset(), "quick"));
+        match refused(folder.path()) {
+            OpenError::ForeignGraph { file, what, .. } => {
+                assert_eq!((file, what.as_str()), (graph, difference))
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn an_unverified_bundle_must_be_accepted() {
+    let folder = bundle();
+    seal(folder.path(), &mut manifest(&preset(), "none"));
+    let error = refused(folder.path()).to_string();
+    assert!(error.contains("--unverified"), "{error}");
+    assert!(Bundle::open(folder.path(), tract().as_ref(), true).is_ok());
+}
+
+#[test]
+fn translation_wants_the_parts_that_it_uses() {
+    let images: Vec<_> = images((1, 4, 4, 4))
+        .outer_iter()
+        .map(|image| anomalens_models::image::UnitImage::new("test", image.to_owned()).unwrap())
+        .collect();
+    let run = |folder: &Path, change: fn(&mut Options)| {
+        let mut bundle = Bundle::open(folder, tract().as_ref(), false).unwrap();
+        let mut options = Options::defaults(&bundle.manifest).unwrap();
+        options.noise_level = anomalens_models::schedule::NoiseLevel::new(2);
+        change(&mut options);
+        translate::translate(&mut bundle, &images, &options, &mut |_| std::ops::ControlFlow::Continue(()))
+    };
+    let folder = bundle();
+    assert!(run(folder.path(), |_| ()).is_ok());
+    let error = run(folder.path(), |o| o.healthy_class = ClassLabel::new(2)).unwrap_err();
+    assert!(matches!(error, TranslateError::HealthyClass { found: 2, classes: 2 }), "{error}");
+
+    fs::remove_file(folder.path().join(CLASSIFIER_GRADIENT)).unwrap();
+    seal(folder.path(), &mut manifest(&preset(), "quick"));
+    let error = run(folder.path(), |_| ()).unwrap_err();
+    assert!(error.to_string().contains("--scale 0"), "{error}");
+    assert!(run(folder.path(), |o| o.scale = GradientScale::NONE).is_ok());
+
+    fs::remove_file(folder.path().join(UNET)).unwrap();
+    seal(folder.path(), &mut manifest(&preset(), "quick"));
+    let error = run(folder.path(), |o| o.scale = GradientScale::NONE).unwrap_err();
+    assert!(matches!(error, TranslateError::NoUnet { .. }), "{error}");
+}
