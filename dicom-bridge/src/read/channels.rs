@@ -45,14 +45,15 @@ pub(super) fn choose(
         ));
         chosen.push(series);
     }
-    for (i, a) in chosen.iter().enumerate() {
-        for (j, b) in chosen.iter().enumerate().skip(i + 1) {
-            if a.uid == b.uid {
-                warnings.push(format!(
-                    "channels '{}' and '{}' are filled by the same series: the networks were trained on different ones",
-                    specs[i].name, specs[j].name
-                ));
-            }
+    for (i, series) in chosen.iter().enumerate() {
+        let same: Vec<usize> = (0..chosen.len()).filter(|&j| chosen[j].uid == series.uid).collect();
+        // Said once, at the first of them.
+        if same.len() > 1 && same[0] == i {
+            let names: Vec<String> = same.iter().map(|&j| format!("'{}'", specs[j].name)).collect();
+            warnings.push(format!(
+                "channels {} are filled by the same series: the networks were trained on different ones",
+                names.join(", ")
+            ));
         }
     }
     Ok(chosen)
