@@ -18,7 +18,7 @@ pub fn run(preset: &str) -> anyhow::Result<ExitCode> {
 
 fn print(description: &Description) {
     println!("  {:<22} {:<20} {:>12} {:>9} {:>9}", "layer", "output", "parameters", "MMAC", "MiB");
-    for Layer { scope, output, params, macs, bytes, .. } in &description.layers {
+    for Layer { scope, output, params, macs, bytes } in &description.layers {
         let (params, macs, bytes) = (thousands(*params as u64), *macs as f64 / 1e6, mib(*bytes));
         let scope = if scope.is_empty() { "inputs" } else { scope };
         println!("  {scope:<22} {output:<20} {params:>12} {macs:>9.1} {bytes:>9.2}");

@@ -7,8 +7,6 @@ use super::{Graph, Node, Op, Primitive};
 pub struct Layer {
     /// The place, e.g. `input_blocks.1.0`.
     pub scope: String,
-    /// The operations, each named once, in order.
-    pub ops: Vec<&'static str>,
     /// Shape of the layer's last value.
     pub output: String,
     /// Scalar parameters.
@@ -41,15 +39,12 @@ pub fn describe(graph: &Graph) -> Description {
     for (_, node) in graph.iter() {
         let scope = layer_of(&node.scope);
         if layers.last().is_none_or(|l| l.scope != scope) {
-            layers.push(Layer { scope, ops: vec![], output: String::new(), params: 0, macs: 0, bytes: 0 });
+            layers.push(Layer { scope, output: String::new(), params: 0, macs: 0, bytes: 0 });
         }
         let layer = layers.last_mut().expect("pushed above");
         if let Op::Primitive(Primitive::Param(spec)) = &node.op {
             layer.params += spec.shape.iter().product::<usize>();
             continue;
-        }
-        if !layer.ops.contains(&node.op.name()) {
-            layer.ops.push(node.op.name());
         }
         layer.output = node.ty.to_string();
         layer.macs += macs(&graph, node);
@@ -64,7 +59,8 @@ pub fn describe(graph: &Graph) -> Description {
     }
 }
 
-/// `input_blocks.1.0.in_layers.2` is part of the layer `input_blocks.1.0`.
+/// `input_blocks.1.0.in_layers.2` is part of the layer `input_blocks.1.0`; what stands outside all modules are the
+/// inputs.
 fn layer_of(scope: &str) -> String {
     let parts: Vec<&str> = scope.split('.').collect();
     let depth = match parts.first() {

@@ -24,6 +24,18 @@ pub(super) struct Style {
     pub embedding: NodeId,
 }
 
+impl Style {
+    /// The blocks all begin with the same SiLU of the embedding: it is computed once.
+    pub(super) fn new(
+        b: &mut Builder,
+        conditioning: Conditioning,
+        embedding: NodeId,
+    ) -> Result<Self, GraphError> {
+        let embedding = b.within("emb", |b| silu(b, embedding))?;
+        Ok(Self { conditioning, embedding })
+    }
+}
+
 /// Convolution with bias, `[N, I, H, W]` → `[N, out, H', W']`; parameters `weight` and `bias`.
 pub(super) fn conv(
     b: &mut Builder,

@@ -18,12 +18,12 @@ pub fn classifier(preset: &Preset) -> Result<Graph, GraphError> {
     let t = b.input("t", DType::I64, Shape::batch(&[]));
 
     let embedding = blocks::time_embedding(b, t, config.model_channels)?;
-    let style = Style { conditioning: config.conditioning, embedding: silu(b, embedding)? };
+    let style = Style::new(b, config.conditioning, embedding)?;
     let h = encoder(b, x, config, style)?;
     let h = b.within("out.0", |b| norm(b, h))?;
-    let h = silu(b, h)?;
+    let h = b.within("out.1", |b| silu(b, h))?;
     let logits = b.within("out.2", |b| attention_pool(b, h, config.head_channels, config.classes))?;
-    let log_probs = b.primitive(Primitive::LogSoftmax { axis: 1 }, &[logits])?;
+    let log_probs = b.within("out", |b| b.primitive(Primitive::LogSoftmax { axis: 1 }, &[logits]))?;
     b.output("logits", logits);
     b.output("log_probs", log_probs);
     Ok(builder.finish())

@@ -19,23 +19,24 @@ pub fn unet(preset: &Preset) -> Result<Graph, GraphError> {
     let x = b.input("x", DType::F32, Shape::batch(&[channels, size, size]));
     let t = b.input("t", DType::I64, Shape::batch(&[]));
 
+    let label = config.classes.map(|classes| (classes, b.input("y", DType::I64, Shape::batch(&[]))));
+
     let mut embedding = blocks::time_embedding(b, t, config.model_channels)?;
-    if let Some(classes) = config.classes {
-        let y = b.input("y", DType::I64, Shape::batch(&[]));
-        let label = b.within("label_emb", |b| {
+    if let Some((classes, y)) = label {
+        embedding = b.within("label_emb", |b| {
             let table = b.param("weight", &[classes, 4 * config.model_channels]);
-            b.primitive(Primitive::Gather, &[table, y])
+            let label = b.primitive(Primitive::Gather, &[table, y])?;
+            b.add(embedding, label)
         })?;
-        embedding = b.add(embedding, label)?;
     }
-    let style = Style { conditioning: config.conditioning, embedding: silu(b, embedding)? };
+    let style = Style::new(b, config.conditioning, embedding)?;
 
     let mut skips = encoder(b, x, config, style)?;
     let h = *skips.last().expect("the first convolution is always there");
     let h = middle(b, h, config.heads, config.qkv_order, style)?;
     let h = decoder(b, h, &mut skips, config, style)?;
     let h = b.within("out.0", |b| norm(b, h))?;
-    let h = silu(b, h)?;
+    let h = b.within("out.1", |b| silu(b, h))?;
     let out = b.within("out.2", |b| conv(b, h, 2 * channels, 3, 1))?;
     b.output("out", out);
     Ok(builder.finish())
