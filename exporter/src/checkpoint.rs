@@ -72,7 +72,7 @@ pub enum CheckpointError {
     },
     /// The keys are not those of the network.
     #[error(transparent)]
-    Keys(#[from] KeyMismatch),
+    Keys(#[from] Box<KeyMismatch>),
     /// A safetensors file that could not be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),

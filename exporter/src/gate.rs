@@ -199,8 +199,11 @@ fn next(say: &mut dyn FnMut(&str) -> ControlFlow<()>, what: &str) -> Result<(), 
     }
 }
 
+/// Engines, and notes on them.
+type Found = (Vec<Box<dyn Engine>>, Vec<String>);
+
 /// Every engine of this machine, and what a reader should know about those that are missing.
-fn engines() -> Result<(Vec<Box<dyn Engine>>, Vec<String>), EngineError> {
+fn engines() -> Result<Found, EngineError> {
     let open = |choice| engine::open(&EngineOptions { choice, ..EngineOptions::default() });
     let tract = open(EngineChoice::Tract)?;
     match open(EngineChoice::Ort) {

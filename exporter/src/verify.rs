@@ -95,7 +95,9 @@ impl Report {
 }
 
 /// A graph, the reference's folder for it, and its outputs: in the graph, in the reference.
-const PARTS: [(&str, &str, &[(&str, &str)]); 2] = [
+type Part = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const PARTS: [Part; 2] = [
     (UNET, "unet", &[("out", "out.npy")]),
     (CLASSIFIER_GRADIENT, "classifier", &[("logits", "logits.npy"), ("gradient", "grad.npy")]),
 ];

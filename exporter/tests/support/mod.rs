@@ -108,3 +108,39 @@ fn int(out: &mut Vec<u8>, n: i32) {
 pub fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tiny")
 }
+
+/// The whole set of reference vectors; `None`, said aloud, where it is not at hand.
+pub fn golden() -> Option<PathBuf> {
+    let found = std::env::var_os("ANOMALENS_GOLDEN").map(PathBuf::from);
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI must set ANOMALENS_GOLDEN");
+        eprintln!("SKIPPED: ANOMALENS_GOLDEN does not say where the whole set of reference vectors is");
+    }
+    found
+}
+
+/// A preset of the tests, by path.
+pub fn preset(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/presets").join(name)
+}
+
+/// The program.
+pub fn program() -> assert_cmd::Command {
+    assert_cmd::Command::cargo_bin("anomalens-export").unwrap()
+}
+
+/// Runs the program: exit code, and both outputs together.
+pub fn run(command: &mut assert_cmd::Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (output.status.code().expect("not ended by a signal"), text)
+}
+
+/// Everything in a folder, hidden things too.
+pub fn listing(folder: &Path) -> Vec<String> {
+    let name = |e: std::io::Result<std::fs::DirEntry>| e.unwrap().file_name().to_string_lossy().into_owned();
+    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
+    names.sort();
+    names
+}

@@ -72,7 +72,7 @@ pub fn check_keys(
     network: &str,
     found: &Shapes,
     expected: &[ParamSpec],
-) -> Result<(), KeyMismatch> {
+) -> Result<(), Box<KeyMismatch>> {
     let mut mismatch = KeyMismatch {
         checkpoint: checkpoint.to_owned(),
         network: network.to_owned(),
@@ -96,7 +96,7 @@ pub fn check_keys(
     mismatch.extra = found.keys().filter(|name| !known.contains(name.as_str())).cloned().collect();
     match mismatch.missing.is_empty() && mismatch.extra.is_empty() && mismatch.shapes.is_empty() {
         true => Ok(()),
-        false => Err(mismatch),
+        false => Err(Box::new(mismatch)),
     }
 }
 
@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn each_fault_alone_is_refused() {
         let expected = specs(&["a", "b"]);
-        let cases: [(&str, &[(&str, &[usize])], bool); 4] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a [usize])], bool);
+        let cases: [Case<'_>; 4] = [
             ("right", &[("a", &[2, 3]), ("b", &[2, 3])], true),
             ("missing", &[("a", &[2, 3])], false),
             ("extra", &[("a", &[2, 3]), ("b", &[2, 3]), ("c", &[])], false),

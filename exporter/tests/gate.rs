@@ -1,0 +1,158 @@
+//! The parity gate refuses what it must refuse.
+
+mod support;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anomalens_exporter::bundle::{Request, Source, WriteError, write};
+use anomalens_exporter::checkpoint::Checkpoint;
+use anomalens_exporter::gate::{self, Gate, GateError, Subject};
+use anomalens_exporter::lower::{Lowering, lower};
+use anomalens_exporter::onnx::{ModelProto, tensor_proto};
+use anomalens_models::graph::Graph;
+use anomalens_models::manifest::{UNET, Verification, WEIGHTS};
+use anomalens_models::nets;
+use anomalens_models::preset::{Preset, QkvOrder};
+use anomalens_models::weights::{RandomWeights, UNET_PREFIX, Weights};
+use prost::Message;
+use support::listing;
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint::open(&support::tiny().join("unet/state_dict.pt"), None).unwrap()
+}
+
+/// A bundle of the tiny U-Net whose graph has been replaced by the one that `make` makes; what the gate says to it.
+fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, GateError> {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("bundle");
+    let preset = Preset::load("tiny").unwrap();
+    let request = Request {
+        preset: &preset,
+        unet: Some(Source::Checkpoint(checkpoint())),
+        classifier: None,
+        output: &folder,
+        gate: Gate::None,
+        note: None,
+    };
+    write(&request, &mut |_| ControlFlow::Continue(())).unwrap();
+    let graph = make(&folder, &preset);
+    std::fs::write(folder.join(UNET), graph).unwrap();
+    let network = nets::unet(&preset).unwrap();
+    let subject = Subject {
+        file: UNET,
+        graph: &network,
+        params: &checkpoint(),
+        prefix: UNET_PREFIX,
+        timesteps: 1000,
+        classes: 2,
+    };
+    gate::run(&folder, &[subject], Gate::Quick, &mut |_| ControlFlow::Continue(()))
+}
+
+fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
+    let weights = Weights::open(&folder.join(WEIGHTS)).unwrap();
+    let part = weights.part(UNET_PREFIX);
+    let lowering =
+        Lowering { weights_file: WEIGHTS, locate: &|name| part.location(name).ok(), metadata: &[] };
+    lower(graph, &lowering).unwrap().encode_to_vec()
+}
+
+#[test]
+fn a_right_graph_passes() {
+    let verification = judged(|folder, preset| lowered(folder, &nets::unet(preset).unwrap())).unwrap();
+    assert!(verification.passed() && verification.checks.len() > 2);
+}
+
+#[test]
+fn a_swapped_qkv_order_does_not() {
+    let result = judged(|folder, preset| {
+        let mut swapped = preset.clone();
+        assert_eq!(swapped.unet.qkv_order, QkvOrder::HeadFirst);
+        swapped.unet.qkv_order = QkvOrder::QkvFirst;
+        lowered(folder, &nets::unet(&swapped).unwrap())
+    });
+    let error = result.unwrap_err();
+    // golden/README.md: the other order changes the output by 0.96.
+    let GateError::OverTolerance { difference, .. } = &error else { panic!("{error}") };
+    assert!(difference.max_abs > 0.1, "{error}");
+    assert!(error.to_string().contains("nothing was written"), "{error}");
+}
+
+#[test]
+fn a_zeroed_layer_in_the_graph_does_not() {
+    let zeroed = "input_blocks.3.0.out_layers.3.weight";
+    let result = judged(|folder, preset| {
+        let bytes = lowered(folder, &nets::unet(preset).unwrap());
+        let mut model = ModelProto::decode(bytes.as_slice()).unwrap();
+        let graph = model.graph.as_mut().unwrap();
+        let tensor = graph.initializer.iter_mut().find(|t| t.name() == zeroed).unwrap();
+        tensor.external_data.clear();
+        tensor.data_location = Some(tensor_proto::DataLocation::Default as i32);
+        tensor.raw_data = Some(vec![0; 4 * tensor.dims.iter().product::<i64>() as usize]);
+        model.encode_to_vec()
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, GateError::OverTolerance { .. }), "{error}");
+}
+
+#[test]
+fn a_zeroed_layer_in_the_weights_does_not() {
+    let zeroed = "unet.input_blocks.3.0.out_layers.3.weight";
+    let result = judged(|folder, preset| {
+        let path = folder.join(WEIGHTS);
+        let at = Weights::open(&path).unwrap().location(zeroed).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at.offset as usize..(at.offset + at.length) as usize].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        lowered(folder, &nets::unet(preset).unwrap())
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(&error, GateError::Parameter { name } if name == zeroed), "{error}");
+}
+
+#[test]
+fn whatever_fails_nothing_is_left() {
+    let place = tempfile::tempdir().unwrap();
+    let preset = Preset::load("tiny").unwrap();
+    let random = |graph: &Graph| Some(Source::Random(RandomWeights::new(1, graph.params())));
+    let (unet, classifier) = (nets::unet(&preset).unwrap(), nets::classifier(&preset).unwrap());
+    let output = place.path().join("deep/bundle");
+    let request = |unet, classifier, gate| Request {
+        preset: &preset,
+        unet,
+        classifier,
+        output: &output,
+        gate,
+        note: None,
+    };
+    // Stopped at each step in turn, until one run gets through.
+    let mut steps = 0;
+    loop {
+        let mut left = steps;
+        let result = write(&request(random(&unet), random(&classifier), Gate::None), &mut |event| {
+            // Parameters are many and alike: the first (4096 values) stands for all.
+            if matches!(event, anomalens_exporter::bundle::Event::Weights { done, .. } if done > 4096) {
+                return ControlFlow::Continue(());
+            }
+            left -= 1;
+            if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match result {
+            Ok(_) => break,
+            Err(WriteError::Stopped | WriteError::Gate(GateError::Stopped)) => {
+                assert!(listing(place.path()).is_empty(), "after {steps} steps")
+            }
+            Err(other) => panic!("{other}"),
+        }
+        steps += 1;
+    }
+    assert!(steps > 3, "{steps}");
+    // Another network's parameters.
+    std::fs::remove_dir_all(place.path().join("deep")).unwrap();
+    let result = write(&request(random(&classifier), None, Gate::None), &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(result, Err(WriteError::Checkpoint(_))));
+    let result = write(&request(None, None, Gate::None), &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(result, Err(WriteError::Nothing { .. })));
+    assert!(listing(place.path()).is_empty());
+}
