@@ -294,7 +294,7 @@ impl Preset {
             ("classifier.channel_mult", &self.classifier.channel_mult),
         ] {
             let halvings = 1usize << mult.len().saturating_sub(1).min(32);
-            if mult.is_empty() || mult.contains(&0) || size == 0 || size % halvings != 0 {
+            if mult.is_empty() || mult.contains(&0) || size == 0 || !size.is_multiple_of(halvings) {
                 return fail(
                     what,
                     format!("{mult:?} at image.size = {size}"),

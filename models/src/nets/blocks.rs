@@ -170,7 +170,7 @@ pub(super) fn split_heads(
         Heads::Count(n) => n,
         Heads::Channels(c) => channels / c.max(1),
     };
-    if heads == 0 || channels % heads != 0 {
+    if heads == 0 || !channels.is_multiple_of(heads) {
         return Err(GraphError::Config {
             graph: b.graph().name().to_owned(),
             what: "heads",
