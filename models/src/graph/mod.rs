@@ -7,8 +7,8 @@
 //! %3 = Conv(%0, %1, %2)                         [N, 32, 32, 32]
 //! ```
 //!
-//! Nodes are of two sorts. A [`Primitive`] has an ONNX name, a shape rule ([`rules`]), a reference loop
-//! ([`reference`]), a lowering and a gradient rule (both in the exporter). A [`Composite`] (group norm, SiLU,
+//! Nodes are of two sorts. A [`Primitive`] has an ONNX name, a shape rule, a reference loop
+//! ([`mod@reference`]), a lowering and a gradient rule (both in the exporter). A [`Composite`] (group norm, SiLU,
 //! attention, …) carries its own body in primitives ([`composite`]): a reader that knows a better kernel may take
 //! it whole, every other reader asks for [`Graph::expanded`] and sees primitives alone.
 //!

@@ -11,7 +11,7 @@ pub enum Op {
     Composite(Composite),
 }
 
-/// A constant [`shape`] of floating-point values, row by row.
+/// A constant of floating-point values, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Constant {
     /// Shape, without batch.
