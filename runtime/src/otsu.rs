@@ -42,30 +42,40 @@ pub fn threshold(map: &AnomalyMap) -> Result<f32, OtsuError> {
     if low == high {
         return Ok(low);
     }
-    // Edges in f32 and sums in f64, as numpy has them for an f32 array: the threshold is then skimage's own.
-    let (low, width) = (f64::from(low), (f64::from(high) - f64::from(low)) / BINS as f64);
-    let edges: Vec<f32> =
-        (0..=BINS).map(|i| if i == BINS { high } else { (low + i as f64 * width) as f32 }).collect();
-    let mut counts = [0u64; BINS];
+    // All in f32 and in skimage's order: where the maximum is flat, another rounding finds another threshold, and
+    // published Dice values rest on this one.
+    let width = (high - low) / BINS as f32;
+    let edge = |i: usize| if i == BINS { high } else { i as f32 * width + low };
+    let edges: Vec<f32> = (0..=BINS).map(edge).collect();
+    let mut counts = [0.0f32; BINS];
     for &value in values {
         // Edge i belongs to bin i, and the last bin is closed.
         let bin = edges.partition_point(|edge| *edge <= value).clamp(1, BINS) - 1;
-        counts[bin] += 1;
+        counts[bin] += 1.0;
     }
-    let centre = |i: usize| (edges[i] + edges[i + 1]) / 2.0;
-    let weighted = |i: usize| counts[i] as f64 * f64::from(centre(i));
-    let (total, sum): (f64, f64) = (values.len() as f64, (0..BINS).map(weighted).sum());
-    let (mut below, mut sum_below, mut best, mut largest) = (0.0, 0.0, 0, f64::NEG_INFINITY);
-    for (i, &count) in counts.iter().enumerate().take(BINS - 1) {
-        below += count as f64;
-        sum_below += weighted(i);
-        let above = total - below;
-        let between = below * above * (sum_below / below - (sum - sum_below) / above).powi(2);
+    let centres: Vec<f32> = edges.windows(2).map(|w| (w[0] + w[1]) / 2.0).collect();
+    let weighted: Vec<f32> = counts.iter().zip(&centres).map(|(count, centre)| count * centre).collect();
+    let (below, above) = (running_sum(counts.iter()), running_sum(counts.iter().rev()));
+    let (sum_below, sum_above) = (running_sum(weighted.iter()), running_sum(weighted.iter().rev()));
+    let (mut best, mut largest) = (0, f32::NEG_INFINITY);
+    for i in 0..BINS - 1 {
+        let rest = BINS - 2 - i;
+        let apart = sum_below[i] / below[i] - sum_above[rest] / above[rest];
+        let between = below[i] * above[rest] * (apart * apart);
         if between > largest {
             (best, largest) = (i, between);
         }
     }
-    Ok(centre(best))
+    Ok(centres[best])
+}
+
+fn running_sum<'a>(values: impl Iterator<Item = &'a f32>) -> Vec<f32> {
+    values
+        .scan(0.0, |sum, value| {
+            *sum += value;
+            Some(*sum)
+        })
+        .collect()
 }
 
 /// The threshold of a map, and the mask of the pixels above it [H, W].

@@ -137,7 +137,7 @@ pub(crate) fn write_unet(path: &Path, channels: usize, size: usize, labelled: bo
     );
 }
 
-/// `logits = cat[t, y]`, `gradient = y - x`; with `nan`, the gradient is 0 / 0.
+/// `logits = cat[t, y]`, `gradient = y - x`; with `nan`, the gradient is the root of a negative number.
 pub(crate) fn write_classifier(path: &Path, channels: usize, size: usize, nan: bool) {
     let (c, s) = (Some(channels), Some(size));
     let mut node_list = vec![
@@ -150,8 +150,8 @@ pub(crate) fn write_classifier(path: &Path, channels: usize, size: usize, nan: b
         node("Sub", &["y_column", "x"], "difference", None),
     ];
     if nan {
-        node_list.push(node("Mul", &["difference", "zero"], "nothing", None));
-        node_list.push(node("Div", &["nothing", "nothing"], "gradient", None));
+        node_list.push(node("Sub", &["difference", "ten"], "negative", None));
+        node_list.push(node("Sqrt", &["negative"], "gradient", None));
     } else {
         node_list.push(node("Identity", &["difference"], "gradient", None));
     }
@@ -163,7 +163,7 @@ pub(crate) fn write_classifier(path: &Path, channels: usize, size: usize, nan: b
             initializer: vec![
                 ints("pair", &[-1, 1]),
                 ints("column", &[-1, 1, 1, 1]),
-                floats("zero", &[1], &[0.0]),
+                floats("ten", &[1], &[10.0]),
             ],
             input: vec![port("x", F32, &[None, c, s, s]), port("t", I64, &[None]), port("y", I64, &[None])],
             output: vec![port("logits", F32, &[None, Some(2)]), port("gradient", F32, &[None, c, s, s])],
