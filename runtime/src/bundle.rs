@@ -67,7 +67,7 @@ pub enum OpenError {
         expected: String,
     },
     /// No parity gate has passed.
-    #[error("bundle '{}': not verified (gate '{gate}'): nobody has compared its graphs with another engine; run anomalens-export verify, write it again with --gate quick, or accept it with --unverified", bundle.display())]
+    #[error("bundle '{}': not verified (gate '{gate}'): its graphs were never compared between engines; write it again with --gate quick or --gate full, or accept it with --unverified", bundle.display())]
     Unverified {
         /// The bundle's folder.
         bundle: PathBuf,

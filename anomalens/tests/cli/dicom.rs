@@ -8,7 +8,7 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, open_file};
 
-use crate::support::{Run, listing, run, tiny, translate};
+use crate::support::{Run, listing, one_channel, run, tiny, translate};
 
 const SIDE: u16 = 24;
 
@@ -247,5 +247,38 @@ fn a_real_image() {
     let plain = map("MR_small.dcm");
     for name in ["MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm"] {
         assert_eq!(map(name), plain, "{name}");
+    }
+}
+
+/// A radiograph of 1760 x 1760 as it is, and an MR image of 1024 x 1024 that is named for the one channel.
+#[test]
+fn large_real_images_by_one_channel() {
+    let Some(folder) = std::env::var_os("ANOMALENS_PYDICOM_DATA") else {
+        assert!(std::env::var_os("CI").is_none(), "CI must set ANOMALENS_PYDICOM_DATA");
+        eprintln!("skipped: ANOMALENS_PYDICOM_DATA is not set");
+        return;
+    };
+    let temp = tempfile::tempdir().unwrap();
+    for (name, side, named) in [("RG3_UNCI.dcm", 1760, false), ("MR2_UNCI.dcm", 1024, true)] {
+        let (input, out) = (Path::new(&folder).join(name), temp.path().join(name));
+        let channel = format!("--channel=radiograph={}", input.display());
+        let more: &[&str] = if named { &[&channel] } else { &[] };
+        translate(&input, one_channel(), &out, more).expect(0, &["1 of 1 slices translated"]);
+        let source = open_file(&input).unwrap();
+        for file in listing(&out).iter().filter(|file| file.ends_with(".dcm")) {
+            validate(&out.join(file));
+            let object = open_file(out.join(file)).unwrap();
+            if !file.ends_with("picture.dcm") {
+                assert_eq!(
+                    object.element(tags::ROWS).unwrap().to_int::<u32>().unwrap(),
+                    side,
+                    "{name} {file}"
+                );
+            }
+            let study = |o: &dicom_object::DefaultDicomObject| {
+                o.element(tags::STUDY_INSTANCE_UID).unwrap().to_str().unwrap().into_owned()
+            };
+            assert_eq!(study(&object), study(&source), "{name} {file}");
+        }
     }
 }

@@ -7,7 +7,10 @@ use std::sync::OnceLock;
 use anomalens_exporter::bundle::{Request, Source, write};
 use anomalens_exporter::checkpoint::Checkpoint;
 use anomalens_exporter::gate::Gate;
+use anomalens_models::graph::Graph;
+use anomalens_models::nets;
 use anomalens_models::preset::Preset;
+use anomalens_models::weights::RandomWeights;
 use assert_cmd::Command;
 use ndarray::ArrayD;
 use tempfile::TempDir;
@@ -29,17 +32,35 @@ pub fn without_classifier() -> &'static Path {
     FOLDER.get_or_init(|| make("tiny", false, Gate::None)).path()
 }
 
+/// One for radiographs, of random weights.
+pub fn one_channel() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/presets/golden_b.toml");
+    let preset = Preset::load(path.to_str().unwrap()).unwrap();
+    let random = |graph: Graph| Source::Random(RandomWeights::new(7, graph.params()));
+    FOLDER
+        .get_or_init(|| {
+            let unet = random(nets::unet(&preset).unwrap());
+            bundle(&preset, unet, Some(random(nets::classifier(&preset).unwrap())), Gate::Quick)
+        })
+        .path()
+}
+
 fn make(preset: &str, classifier: bool, gate: Gate) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let preset = Preset::load(preset).unwrap();
     let source = |part: &str| {
         let path = golden(part).join("state_dict.pt");
         Source::Checkpoint(Checkpoint::open(&path, None).unwrap())
     };
+    let preset = Preset::load(preset).unwrap();
+    bundle(&preset, source("unet"), classifier.then(|| source("classifier")), gate)
+}
+
+fn bundle(preset: &Preset, unet: Source, classifier: Option<Source>, gate: Gate) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
     let request = Request {
-        preset: &preset,
-        unet: Some(source("unet")),
-        classifier: classifier.then(|| source("classifier")),
+        preset,
+        unet: Some(unet),
+        classifier,
         output: folder.path(),
         gate,
         note: Some("random <weights>"),

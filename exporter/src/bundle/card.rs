@@ -59,7 +59,7 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>]) -> String {
 fn verification(text: &mut String, manifest: &Manifest) {
     let verification = &manifest.verification;
     if !verification.passed() {
-        text.push_str("**Not verified**: nobody has compared the graphs with another engine.\n");
+        text.push_str("**Not verified**: the graphs were never compared between engines.\n");
         return;
     }
     let _ =
