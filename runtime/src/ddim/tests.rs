@@ -44,8 +44,7 @@ fn encoding_follows_the_solution_of_the_ode() {
     // Euler at 500 levels; x_L spreads over about 4.
     assert!(max_abs_difference(&top, &expected) < 0.02, "{}", max_abs_difference(&top, &expected));
     assert!(max_abs_difference(&back, &x) < 0.01, "{}", max_abs_difference(&back, &x));
-    // The wrong way must fail: a network that is told the level in place of max(level - 1, 0) … is too near; one
-    // that predicts nothing is not.
+    // The comparison must tell: a network that predicts nothing fails it.
     let (top, _) = there_and_back(&every(500), &x, &mut Fake::new(|_, _| 0.0), None);
     assert!(max_abs_difference(&top, &expected) > 0.1);
 }

@@ -2,6 +2,7 @@ use anomalens_models::preset::Preset;
 use anomalens_models::schedule::Timestep;
 
 use super::*;
+use crate::ddim::ClassLabel;
 use crate::testing::*;
 
 fn unit_images(n: usize) -> Vec<UnitImage> {

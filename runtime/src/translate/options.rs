@@ -1,0 +1,104 @@
+//! What a translation is told.
+
+use anomalens_models::manifest::Manifest;
+use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Trajectory};
+use ndarray::Array4;
+
+use super::TranslateError;
+use crate::ddim::{ClassLabel, DdimError, GradientScale, Plan};
+
+/// Which levels a translation visits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steps {
+    /// Every level 0..=L.
+    Every,
+    /// This many steps, evenly spaced: `round(L * i / n)`.
+    Count(usize),
+    /// The reference's `ddimN`; the noise level then counts respaced steps.
+    Respaced(Respacing),
+}
+
+/// Whose indices and noise.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Procedure {
+    /// Algorithm 1 of the paper.
+    Paper,
+    /// The published script, so that its results can be repeated; see [`Plan::reference`].
+    Reference {
+        /// Whether x₀ is clamped to [−1, 1] before guidance.
+        clip: bool,
+        /// The noise that is added before encoding.
+        first_noise: FirstNoise,
+    },
+}
+
+/// The noise that the published script adds before it encodes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FirstNoise {
+    /// Standard normal from this seed; image i has its own stream, whatever the batch.
+    Seed(u64),
+    /// This array [N, C, H, W].
+    Array(Array4<f32>),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// L, the level to encode to.
+    pub noise_level: NoiseLevel,
+    /// Which levels are visited.
+    pub steps: Steps,
+    /// Whose indices and noise.
+    pub procedure: Procedure,
+    /// s, the weight of the classifier's gradient.
+    pub scale: GradientScale,
+    /// The class that means "healthy".
+    pub healthy_class: ClassLabel,
+    /// Images that the networks are given at once, at least 1.
+    pub batch: usize,
+    /// Whether every x_t is kept: (2 steps + 1) times the images' memory.
+    pub keep_trajectory: bool,
+}
+
+impl Options {
+    /// What the bundle's preset says: its L, s and healthy class; every level of Algorithm 1, one image at a time.
+    ///
+    /// Errors: [`DdimError::Scale`].
+    pub fn defaults(manifest: &Manifest) -> Result<Self, DdimError> {
+        let defaults = &manifest.preset.translate;
+        Ok(Self {
+            noise_level: NoiseLevel::new(defaults.noise_level),
+            steps: Steps::Every,
+            procedure: Procedure::Paper,
+            scale: GradientScale::new(defaults.scale)?,
+            healthy_class: ClassLabel::new(defaults.healthy_class),
+            batch: 1,
+            keep_trajectory: false,
+        })
+    }
+
+    /// The steps of both legs on a schedule.
+    ///
+    /// Errors: [`TranslateError::Ddim`], [`TranslateError::ReferenceSteps`].
+    pub fn plan(&self, schedule: &Schedule) -> Result<Plan, TranslateError> {
+        let level = self.noise_level;
+        let plan = match (&self.procedure, self.steps) {
+            (Procedure::Paper, steps) => {
+                let trajectory = match steps {
+                    Steps::Every => Trajectory::every(schedule, level),
+                    Steps::Count(n) => Trajectory::steps(schedule, level, n),
+                    Steps::Respaced(respacing) => Trajectory::respaced(schedule, respacing, level),
+                };
+                Plan::paper(schedule, &trajectory.map_err(DdimError::from)?)?
+            }
+            (Procedure::Reference { clip, .. }, Steps::Every) => {
+                Plan::reference(schedule, None, level, *clip)?
+            }
+            (Procedure::Reference { clip, .. }, Steps::Respaced(respacing)) => {
+                Plan::reference(schedule, Some(respacing), level, *clip)?
+            }
+            (Procedure::Reference { .. }, Steps::Count(_)) => return Err(TranslateError::ReferenceSteps),
+        };
+        Ok(plan)
+    }
+}
