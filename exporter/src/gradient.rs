@@ -29,7 +29,9 @@ pub enum GradientError {
         why: &'static str,
     },
     /// The output does not depend on the input.
-    #[error("graph '{graph}': the output does not depend on input '{input}', so it has no gradient there")]
+    #[error(
+        "graph '{graph}': the output does not depend on input '{input}', so it has no gradient there; differentiate a graph whose output is computed from that input"
+    )]
     NoPath {
         /// The graph.
         graph: String,
@@ -116,8 +118,10 @@ fn backward(
             });
         }
     }
-    cotangents[wrt.index()]
-        .ok_or_else(|| GradientError::NoPath { graph: b.graph().name().to_owned(), input: "x".to_owned() })
+    cotangents[wrt.index()].ok_or_else(|| {
+        let input = b.graph().inputs().find(|(_, id)| *id == wrt).map_or("", |(name, _)| name);
+        GradientError::NoPath { graph: b.graph().name().to_owned(), input: input.to_owned() }
+    })
 }
 
 #[cfg(test)]

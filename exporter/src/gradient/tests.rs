@@ -326,3 +326,12 @@ fn the_gradient_keeps_the_classifiers_parameters() {
     assert_eq!(gradient.inputs().map(|(n, _)| n).collect::<Vec<_>>(), ["x", "t", "y"]);
     assert!(gradient.nodes().iter().all(|n| matches!(n.op, Op::Primitive(_))));
 }
+
+#[test]
+fn an_output_that_does_not_depend_on_the_input_is_an_error() {
+    let mut b = Builder::new("apart");
+    let [x, z] = ["x", "z"].map(|name| b.input(name, DType::F32, Shape::batch(&[3])));
+    let out = b.mul(x, x).unwrap();
+    let error = backward(&mut b, out, x, z, &rules::rule).unwrap_err();
+    assert_eq!(error, GradientError::NoPath { graph: "apart".into(), input: "z".into() });
+}

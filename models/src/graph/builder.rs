@@ -178,12 +178,6 @@ impl Builder {
         self.primitive(Primitive::Slice { axis, start, end }, &[x])
     }
 
-    /// An axis divided into `parts` slices of equal length.
-    pub fn chunk(&mut self, x: NodeId, axis: usize, parts: usize) -> Result<Vec<NodeId>, GraphError> {
-        let len = self.shape(x).len(axis).unwrap_or(0) / parts;
-        (0..parts).map(|i| self.slice(x, axis, i * len, (i + 1) * len)).collect()
-    }
-
     /// Values one behind the other along an axis.
     pub fn concat(&mut self, parts: &[NodeId], axis: usize) -> Result<NodeId, GraphError> {
         self.primitive(Primitive::Concat { axis }, parts)
