@@ -1,0 +1,1 @@
+//! Trains the diffusion model and the noisy classifier on libtorch.

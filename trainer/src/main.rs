@@ -1,0 +1,2 @@
+//! The program `anomalens-train`.
+fn main() {}
