@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anomalens_models::schedule::Respacing;
 use anomalens_runtime::engine::{Device, EngineChoice};
@@ -58,9 +59,12 @@ pub struct TranslateArgs {
     /// L, the noise level to encode to: higher removes more of the image [default: the bundle's]
     #[arg(long, value_name = "L")]
     pub noise_level: Option<usize>,
-    /// N steps a loop, at the levels round(L * i / N) [default: every level]
+    /// N steps a loop, at the levels L (j/N)^P; or "every" for every level [default: the bundle's]
     #[arg(long, value_name = "N", conflicts_with = "respacing")]
-    pub steps: Option<usize>,
+    pub steps: Option<StepCount>,
+    /// P, the spacing of the steps: P > 1 puts more steps near the clean image [default: 1 with --steps, else the bundle's]
+    #[arg(long, value_name = "P", conflicts_with = "respacing")]
+    pub spacing: Option<f64>,
     /// The published code's respacing to N steps; --noise-level then counts respaced steps
     #[arg(long, value_name = "ddimN", requires = "noise_level")]
     pub respacing: Option<Respacing>,
@@ -94,6 +98,28 @@ pub struct TranslateArgs {
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// How many steps a loop makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepCount {
+    /// One for each level.
+    Every,
+    /// This many.
+    Count(usize),
+}
+
+impl FromStr for StepCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "every" => Ok(Self::Every),
+            number => {
+                number.parse().map(Self::Count).map_err(|_| "expected a number of steps, or every".into())
+            }
+        }
+    }
 }
 
 /// What computes.

@@ -96,8 +96,14 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
         (
             "defaults",
             format!(
-                "--noise-level {} --scale {} --healthy-class {}",
-                t.noise_level, t.scale, t.healthy_class
+                "--noise-level {} --scale {} --healthy-class {} {}",
+                t.noise_level,
+                t.scale,
+                t.healthy_class,
+                match t.steps {
+                    None => "--steps every".to_owned(),
+                    Some(n) => format!("--steps {n} --spacing {}", t.spacing),
+                }
             ),
         ),
     ];

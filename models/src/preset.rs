@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::Trajectory;
+
 /// The complete definition of a U-Net and a noisy classifier, without weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +170,21 @@ pub struct TranslateDefaults {
     pub scale: f64,
     /// Class index that means "healthy".
     pub healthy_class: usize,
+    /// Steps a loop, 1..=L; absent: every level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// p of [`Trajectory::spaced`], within [`Trajectory::SPACING`]; 1, the default, makes equal steps. It has a
+    /// meaning with `steps` only.
+    #[serde(default = "equal_spacing", skip_serializing_if = "is_equal_spacing")]
+    pub spacing: f64,
+}
+
+fn equal_spacing() -> f64 {
+    1.0
+}
+
+fn is_equal_spacing(spacing: &f64) -> bool {
+    *spacing == equal_spacing()
 }
 
 fn default_percentile() -> f64 {
@@ -218,9 +235,10 @@ pub enum PresetError {
     },
 }
 
-const BUILTIN: [(&str, &str); 3] = [
+const BUILTIN: [(&str, &str); 4] = [
     ("brats256", include_str!("../presets/brats256.toml")),
     ("chexpert256", include_str!("../presets/chexpert256.toml")),
+    ("demo", include_str!("../presets/demo.toml")),
     ("tiny", include_str!("../presets/tiny.toml")),
 ];
 
@@ -289,6 +307,21 @@ impl Preset {
                 format!("below classifier.classes = {}", self.classifier.classes),
             );
         }
+        if let Some(steps) = self.translate.steps.filter(|n| !(1..=level).contains(n)) {
+            return fail(
+                "translate.steps",
+                steps.to_string(),
+                format!("1..={level} (translate.noise_level)"),
+            );
+        }
+        let (spacing, range) = (self.translate.spacing, Trajectory::SPACING);
+        if !range.contains(&spacing) {
+            let expected = format!("a number from {} to {}", range.start(), range.end());
+            return fail("translate.spacing", spacing.to_string(), expected);
+        }
+        if self.translate.steps.is_none() && !is_equal_spacing(&spacing) {
+            return fail("translate.spacing", spacing.to_string(), "translate.steps beside it".into());
+        }
         for (what, mult) in [
             ("unet.channel_mult", &self.unet.channel_mult),
             ("classifier.channel_mult", &self.classifier.channel_mult),
@@ -305,3 +338,6 @@ impl Preset {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

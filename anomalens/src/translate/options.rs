@@ -10,7 +10,7 @@ use anomalens_runtime::translate::{FirstNoise, Options, Procedure, Steps, Transl
 use anyhow::{Result, bail};
 
 use super::array;
-use crate::args::{self, EngineArgs, TranslateArgs};
+use crate::args::{self, EngineArgs, StepCount, TranslateArgs};
 use crate::failure::Usage;
 
 /// The sampler's options. Everything that can be checked without the images is.
@@ -40,10 +40,14 @@ fn options(args: &TranslateArgs, manifest: &Manifest, first_noise: FirstNoise) -
     }
     options.batch = args.batch;
     options.keep_trajectory = args.trajectory.is_some();
-    options.steps = match (args.steps, args.respacing) {
-        (Some(n), _) => Steps::Count(n),
-        (None, Some(respacing)) => Steps::Respaced(respacing),
-        (None, None) => Steps::Every,
+    options.steps = match (args.respacing, args.schedule) {
+        (Some(respacing), _) => Steps::Respaced(respacing),
+        (None, args::Schedule::Paper) => steps(args.steps, args.spacing, &options)?,
+        // The bundle's steps are for Algorithm 1.
+        (None, args::Schedule::Reference) => match (args.steps, args.spacing) {
+            (None | Some(StepCount::Every), None) => Steps::Every,
+            _ => return Err(TranslateError::ReferenceSteps.into()),
+        },
     };
     options.procedure = match args.schedule {
         args::Schedule::Reference => Procedure::Reference { clip: args.clip, first_noise },
@@ -63,6 +67,26 @@ fn options(args: &TranslateArgs, manifest: &Manifest, first_noise: FirstNoise) -
     };
     check(&args.bundle, manifest, &options)?;
     Ok(options)
+}
+
+/// The steps that `--steps` and `--spacing` ask for, or the bundle's, which are in `defaults` beside the noise level.
+///
+/// Errors: a spacing with nothing to space.
+pub fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options) -> Result<Steps> {
+    match (count, defaults.steps) {
+        (Some(StepCount::Count(n)), _) => Ok(Steps::Spaced { n, spacing: spacing.unwrap_or(1.0) }),
+        // A level below the bundle's may have fewer levels than the bundle makes steps.
+        (None, Steps::Spaced { n, spacing: bundles }) => Ok(Steps::Spaced {
+            n: n.min(defaults.noise_level.get()).max(1),
+            spacing: spacing.unwrap_or(bundles),
+        }),
+        (Some(StepCount::Every) | None, _) => match spacing {
+            None => Ok(Steps::Every),
+            Some(found) => bail!(
+                "--spacing {found} with every level: there is nothing to space; expected --steps N beside it, or leave --spacing out"
+            ),
+        },
+    }
 }
 
 fn check(bundle: &Path, manifest: &Manifest, options: &Options) -> Result<()> {
@@ -94,7 +118,8 @@ pub fn describe(options: &Options) -> Vec<(String, String)> {
             "steps".to_owned(),
             match options.steps {
                 Steps::Every => "every level".to_owned(),
-                Steps::Count(n) => format!("{n} a loop"),
+                Steps::Spaced { n, spacing: 1.0 } => format!("{n} a loop"),
+                Steps::Spaced { n, spacing } => format!("{n} a loop, at the levels L (j/{n})^{spacing}"),
                 Steps::Respaced(respacing) => respacing.to_string(),
             },
         ),

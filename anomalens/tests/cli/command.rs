@@ -6,7 +6,7 @@ use crate::support::{anomalens, golden, listing, run, tiny, told, translate};
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 23] = [
         (&["--noise-level", "1001"], "noise level 1001, expected 1..=1000"),
         (&["--noise-level", "0"], "noise level 0 is the clean image"),
         (&["--noise-level", "11", "--respacing", "ddim10"], "expected 1..=10"),
@@ -15,6 +15,15 @@ fn wrong_usage_is_exit_code_2() {
         (&["--noise-level", "4", "--respacing", "ten"], "expected ddimN"),
         (&["--noise-level", "4", "--respacing", "ddim10", "--steps", "2"], "cannot be used with"),
         (&["--noise-level", "4", "--schedule", "reference", "--steps", "2"], "published script knows none"),
+        (&["--noise-level", "4", "--schedule", "reference", "--spacing", "2"], "published script knows none"),
+        (&["--noise-level", "4", "--steps", "some"], "expected a number of steps, or every"),
+        (
+            &["--noise-level", "4", "--steps", "2", "--spacing", "0.5"],
+            "spacing 0.5, expected a number from 1 to 4",
+        ),
+        (&["--noise-level", "4", "--steps", "2", "--spacing", "nan"], "spacing NaN, expected"),
+        (&["--noise-level", "4", "--steps", "every", "--spacing", "2"], "nothing to space"),
+        (&["--noise-level", "4", "--spacing", "2"], "expected --steps N beside it"),
         (&["--noise-level", "1", "--schedule", "reference"], "expected 2..="),
         (&["--clip"], "--clip with --schedule paper"),
         (&["--seed", "1"], "--seed with --schedule paper"),

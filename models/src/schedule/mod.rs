@@ -123,6 +123,15 @@ pub enum ScheduleError {
         /// L.
         level: usize,
     },
+    /// An exponent that would space the steps out of order, or not finite.
+    #[error(
+        "spacing {found}, expected a number from {} to {}; 1 makes equal steps, more puts more of them near the clean image: correct --spacing",
+        Trajectory::SPACING.start(), Trajectory::SPACING.end()
+    )]
+    Spacing {
+        /// The exponent found.
+        found: f64,
+    },
     /// Not `ddimN`.
     #[error("respacing '{found}', expected ddimN with a number N, e.g. ddim10")]
     RespacingText {

@@ -152,6 +152,44 @@ fn trajectories_list_the_levels() {
 }
 
 #[test]
+fn spaced_trajectories_crowd_near_the_clean_image() {
+    let (schedule, l) = (linear1000(), NoiseLevel::new);
+    let spaced = |level, n, p| numbers(Trajectory::spaced(&schedule, l(level), n, p).unwrap().levels());
+    // round(500 (j/5)^2) and round(100 (j/4)^1.5), by hand.
+    assert_eq!(spaced(500, 5, 2.0), [0, 20, 80, 180, 320, 500]);
+    assert_eq!(spaced(100, 4, 1.5), [0, 13, 35, 65, 100]);
+    // Rounding alone would give 0, 0, 1, 3, 6, 10: no step may stand still.
+    assert_eq!(spaced(10, 5, 2.0), [0, 1, 2, 4, 6, 10]);
+    assert_eq!(spaced(6, 6, 4.0), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(spaced(7, 1, 3.0), [0, 7]);
+}
+
+#[test]
+fn equal_spacing_rounds_halves_upwards_exactly() {
+    // The definition in whole numbers; the floating-point one must not miss a half.
+    let schedule = linear1000();
+    for level in (1..=1000).step_by(7).chain([500, 1000]) {
+        for n in 1..=level {
+            let expected: Vec<_> = (0..=n).map(|i| (2 * level * i + n) / (2 * n)).collect();
+            let found = Trajectory::steps(&schedule, NoiseLevel::new(level), n).unwrap();
+            assert_eq!(numbers(found.levels()), expected, "{n} steps to {level}");
+        }
+    }
+}
+
+#[test]
+fn impossible_spacings_are_refused() {
+    let spaced = |n, p| Trajectory::spaced(&linear1000(), NoiseLevel::new(5), n, p);
+    for p in [0.0, 0.99, 4.01, -1.0, f64::NAN, f64::INFINITY] {
+        let error = spaced(2, p).unwrap_err();
+        assert!(matches!(error, ScheduleError::Spacing { .. }), "{p}: {error}");
+        assert!(error.to_string().contains("from 1 to 4"), "{error}");
+    }
+    assert_eq!(spaced(6, 2.0), Err(ScheduleError::Steps { found: 6, level: 5 }));
+    assert_eq!(spaced(0, 2.0), Err(ScheduleError::Steps { found: 0, level: 5 }));
+}
+
+#[test]
 fn impossible_levels_and_steps_are_refused() {
     let (schedule, l) = (linear1000(), NoiseLevel::new);
     let ddim10 = Respacing::new(10);
@@ -181,6 +219,17 @@ proptest! {
         prop_assert_eq!((levels[0], levels[n]), (0, level));
         prop_assert!(levels.windows(2).all(|w| w[0] < w[1]));
         prop_assert!((0..=n).all(|i| (levels[i] as f64 - (level * i) as f64 / n as f64).abs() <= 0.5));
+    }
+
+    #[test]
+    fn spaced_steps_increase_strictly_to_the_level(level in 1usize..=1000, part in 0.0f64..1.0, p in 1.0f64..=4.0) {
+        let n = 1 + ((level - 1) as f64 * part) as usize;
+        let trajectory = Trajectory::spaced(&linear1000(), NoiseLevel::new(level), n, p).unwrap();
+        let levels = numbers(trajectory.levels());
+        prop_assert_eq!((levels.len(), levels[0], levels[n]), (n + 1, 0, level));
+        prop_assert!(levels.windows(2).all(|w| w[0] < w[1]));
+        let ideal = |j: usize| level as f64 * (j as f64 / n as f64).powf(p);
+        prop_assert!((0..=n).all(|j| levels[j] as f64 >= ideal(j) - 0.5 - 1e-9));
     }
 
     #[test]

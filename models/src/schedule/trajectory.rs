@@ -1,5 +1,7 @@
 //! The levels that a translation visits.
 
+use std::ops::RangeInclusive;
+
 use super::{NoiseLevel, Respacing, Schedule, ScheduleError};
 
 /// A strictly increasing list of noise levels that starts at 0 (clean) and ends at the level to encode to. Encoding
@@ -10,6 +12,10 @@ pub struct Trajectory {
 }
 
 impl Trajectory {
+    /// The exponents that [`Trajectory::spaced`] takes. Below 1 the steps near the clean image, where detail is
+    /// decided, would be the longest; beyond 4 the last step alone would go down from L to L/2 and less.
+    pub const SPACING: RangeInclusive<f64> = 1.0..=4.0;
+
     /// Every level 0..=L.
     ///
     /// Errors: [`ScheduleError::NothingToDo`] (L = 0), [`ScheduleError::LevelTooHigh`] (L > T).
@@ -22,12 +28,35 @@ impl Trajectory {
     ///
     /// Errors: as [`Trajectory::every`], and [`ScheduleError::Steps`] unless 1 ≤ n ≤ L.
     pub fn steps(schedule: &Schedule, level: NoiseLevel, n: usize) -> Result<Self, ScheduleError> {
+        Self::spaced(schedule, level, n, 1.0)
+    }
+
+    /// n steps whose size grows with the noise: level j is `max(round(L (j/n)^p), level j-1 + 1)`, halves upwards.
+    /// p = 1 makes them equal; p > 1 puts more of them near the clean image.
+    ///
+    /// Errors: as [`Trajectory::steps`], and [`ScheduleError::Spacing`] unless p lies in [`Trajectory::SPACING`].
+    pub fn spaced(
+        schedule: &Schedule,
+        level: NoiseLevel,
+        n: usize,
+        exponent: f64,
+    ) -> Result<Self, ScheduleError> {
         schedule.check_target(level)?;
         let l = level.get();
         if n == 0 || n > l {
             return Err(ScheduleError::Steps { found: n, level: l });
         }
-        Ok(Self { levels: (0..=n).map(|i| NoiseLevel::new((2 * l * i + n) / (2 * n))).collect() })
+        if !Self::SPACING.contains(&exponent) {
+            return Err(ScheduleError::Spacing { found: exponent });
+        }
+        let mut levels = vec![NoiseLevel::CLEAN];
+        for j in 1..=n {
+            // L j^p / n^p rather than L (j/n)^p: with p = 1 halves are exact, and are rounded upwards. As n <= L and
+            // p >= 1, pushing levels apart never pushes the last one beyond L.
+            let exact = l as f64 * (j as f64).powf(exponent) / (n as f64).powf(exponent);
+            levels.push(NoiseLevel::new((exact.round() as usize).max(levels[j - 1].get() + 1)));
+        }
+        Ok(Self { levels })
     }
 
     /// The first L steps of a respaced schedule: level 0, then index + 1 of each kept step. For `ddim10` of

@@ -8,12 +8,17 @@ use super::TranslateError;
 use crate::ddim::{ClassLabel, DdimError, GradientScale, Plan};
 
 /// Which levels a translation visits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Steps {
     /// Every level 0..=L.
     Every,
-    /// This many steps, evenly spaced: `round(L * i / n)`.
-    Count(usize),
+    /// n steps at the levels `round(L (j/n)^p)`, see [`Trajectory::spaced`].
+    Spaced {
+        /// n, 1..=L.
+        n: usize,
+        /// p, within [`Trajectory::SPACING`]; 1 makes equal steps.
+        spacing: f64,
+    },
     /// The reference's `ddimN`; the noise level then counts respaced steps.
     Respaced(Respacing),
 }
@@ -61,14 +66,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the bundle's preset says: its L, s and healthy class; every level of Algorithm 1, one image at a time.
+    /// What the bundle's preset says: its L, s, healthy class and steps; Algorithm 1, one image at a time.
     ///
     /// Errors: [`DdimError::Scale`].
     pub fn defaults(manifest: &Manifest) -> Result<Self, DdimError> {
         let defaults = &manifest.preset.translate;
         Ok(Self {
             noise_level: NoiseLevel::new(defaults.noise_level),
-            steps: Steps::Every,
+            steps: match defaults.steps {
+                None => Steps::Every,
+                Some(n) => Steps::Spaced { n, spacing: defaults.spacing },
+            },
             procedure: Procedure::Paper,
             scale: GradientScale::new(defaults.scale)?,
             healthy_class: ClassLabel::new(defaults.healthy_class),
@@ -86,7 +94,7 @@ impl Options {
             (Procedure::Paper, steps) => {
                 let trajectory = match steps {
                     Steps::Every => Trajectory::every(schedule, level),
-                    Steps::Count(n) => Trajectory::steps(schedule, level, n),
+                    Steps::Spaced { n, spacing } => Trajectory::spaced(schedule, level, n, spacing),
                     Steps::Respaced(respacing) => Trajectory::respaced(schedule, respacing, level),
                 };
                 Plan::paper(schedule, &trajectory.map_err(DdimError::from)?)?
@@ -97,7 +105,9 @@ impl Options {
             (Procedure::Reference { clip, .. }, Steps::Respaced(respacing)) => {
                 Plan::reference(schedule, Some(respacing), level, *clip)?
             }
-            (Procedure::Reference { .. }, Steps::Count(_)) => return Err(TranslateError::ReferenceSteps),
+            (Procedure::Reference { .. }, Steps::Spaced { .. }) => {
+                return Err(TranslateError::ReferenceSteps);
+            }
         };
         Ok(plan)
     }

@@ -128,7 +128,8 @@ fn impossible_options_are_refused() {
     let batch = refused(Options { batch: 0, ..options(5, 0.0) });
     assert!(batch.contains("--batch"), "{batch}");
     let procedure = Procedure::Reference { clip: false, first_noise: FirstNoise::Seed(0) };
-    let steps = refused(Options { procedure, steps: Steps::Count(3), ..options(5, 0.0) });
+    let steps =
+        refused(Options { procedure, steps: Steps::Spaced { n: 3, spacing: 1.0 }, ..options(5, 0.0) });
     assert!(steps.contains("--respacing"), "{steps}");
     assert!(matches!(run(&[], &options(5, 0.0)), Err(TranslateError::NoImages)));
     let mut mixed = unit_images(1);
@@ -161,4 +162,11 @@ fn defaults_are_the_presets() {
     let manifest = crate::bundle::tests::manifest(&preset, "full");
     let defaults = Options::defaults(&manifest).unwrap();
     assert_eq!(defaults, Options { scale: GradientScale::new(100.0).unwrap(), ..options(50, 0.0) });
+    let demo = crate::bundle::tests::manifest(&Preset::load("demo").unwrap(), "full");
+    let defaults = Options::defaults(&demo).unwrap();
+    assert_eq!(defaults.steps, Steps::Spaced { n: 49, spacing: 2.0 });
+    let plan = defaults.plan(&linear1000()).unwrap();
+    let levels: Vec<_> = plan.encode()[..4].iter().map(|step| step.to.get()).collect();
+    // round(500 (j/49)^2) = 0, 1, 2, 3: the first would stand still.
+    assert_eq!((plan.encode().len(), levels), (49, vec![1, 2, 3, 4]));
 }
