@@ -199,7 +199,7 @@ fn write_weights(
     let full = |error: io::Error| folder.error(WEIGHTS, error);
     let named = |n: &Network<'_>, p: &ParamSpec| ParamSpec {
         name: format!("{}{}", n.prefix, p.name),
-        shape: p.shape.clone(),
+        ..p.clone()
     };
     let specs = networks.iter().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
     let total = networks.iter().map(|n| n.graph.param_count()).sum();

@@ -3,14 +3,14 @@
 mod support;
 
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
-use anomalens_models::graph::ParamSpec;
+use anomalens_models::graph::{Init, ParamSpec};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::WeightsWriter;
 use support::{Tensor, Value, dict, write_pt};
 
 fn specs(specs: &[(&str, &[usize])]) -> Vec<ParamSpec> {
-    specs.iter().map(|(name, shape)| ParamSpec { name: (*name).into(), shape: shape.to_vec() }).collect()
+    specs.iter().map(|(name, shape)| ParamSpec { name: (*name).into(), shape: shape.to_vec(), init: Init::Zeros }).collect()
 }
 
 #[test]

@@ -19,4 +19,5 @@ pub mod nets;
 pub mod output;
 pub mod preset;
 pub mod schedule;
+pub mod stats;
 pub mod weights;

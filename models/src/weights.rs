@@ -11,11 +11,13 @@
 //! A bundle keeps both networks in one file, under the prefixes [`UNET_PREFIX`] and [`CLASSIFIER_PREFIX`].
 
 mod file;
+mod initial;
 mod keys;
 mod random;
 mod writer;
 
 pub use file::{Location, Part, Weights, WeightsError};
+pub use initial::initial;
 pub use keys::{KeyMismatch, check_keys};
 pub use random::RandomWeights;
 pub use writer::WeightsWriter;

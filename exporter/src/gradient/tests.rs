@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anomalens_models::graph::reference::{self, Value};
-use anomalens_models::graph::{Builder, DType, Graph, GraphError, NodeId, Op, Primitive, Shape};
+use anomalens_models::graph::{Builder, DType, Graph, GraphError, Init, NodeId, Op, Primitive, Shape};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use ndarray::{ArrayD, IxDyn};
@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
             x: &[3],
             z: &[5],
             build: |b, x, z| {
-                let (w, bias) = (b.param("w", &[5, 3]), b.param("b", &[5]));
+                let (w, bias) = (b.param("w", &[5, 3], Init::Zeros), b.param("b", &[5], Init::Zeros));
                 let y = p(b, Primitive::Gemm, &[x, w, bias])?;
                 b.mul(y, z)
             },
@@ -99,7 +99,7 @@ fn cases() -> Vec<Case> {
             x: &[3, 5],
             z: &[1, 1],
             build: |b, x, z| {
-                let w = b.param("w", &[4, 3]);
+                let w = b.param("w", &[4, 3], Init::Zeros);
                 let y = b.matmul(w, x)?;
                 b.mul(y, z)
             },
@@ -128,7 +128,7 @@ fn cases() -> Vec<Case> {
             x: &[4, 3, 4],
             z: &[1, 1, 1],
             build: |b, x, z| {
-                let w = b.param("w", &[4, 2, 3, 3]);
+                let w = b.param("w", &[4, 2, 3, 3], Init::Zeros);
                 let op = Primitive::ConvTranspose { stride: 2, pad: 1, output_padding: [1, 0] };
                 let y = p(b, op, &[x, w])?;
                 b.mul(y, z)
@@ -230,7 +230,7 @@ fn convolution(
     stride: usize,
     pad: usize,
 ) -> Result<NodeId, GraphError> {
-    let (w, bias) = (b.param("w", &[4, 2, kernel, kernel]), b.param("b", &[4]));
+    let (w, bias) = (b.param("w", &[4, 2, kernel, kernel], Init::Zeros), b.param("b", &[4], Init::Zeros));
     let y = p(b, Primitive::Conv { stride, pad }, &[x, w, bias])?;
     b.mul(y, z)
 }

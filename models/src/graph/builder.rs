@@ -1,7 +1,8 @@
 //! Builds a graph node by node, checking every shape as it goes.
 
 use super::{
-    Composite, Constant, DType, Graph, GraphError, Node, NodeId, Op, ParamSpec, Primitive, Shape, TensorType,
+    Composite, Constant, DType, Graph, GraphError, Init, Node, NodeId, Op, ParamSpec, Primitive, Shape,
+    TensorType,
 };
 use super::{composite, rules};
 
@@ -87,10 +88,10 @@ impl Builder {
         self.leaf(Primitive::Input { name: name.to_owned(), ty })
     }
 
-    /// Declares a parameter; its name is the scope's, then `name`.
-    pub fn param(&mut self, name: &str, shape: &[usize]) -> NodeId {
+    /// Declares a parameter and what training starts it from; its name is the scope's, then `name`.
+    pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> NodeId {
         let name = if self.scope.is_empty() { name.to_owned() } else { format!("{}.{name}", self.scope) };
-        self.leaf(Primitive::Param(ParamSpec { name, shape: shape.to_vec() }))
+        self.leaf(Primitive::Param(ParamSpec { name, shape: shape.to_vec(), init }))
     }
 
     /// A constant of one value, of rank 1.

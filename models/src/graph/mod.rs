@@ -19,6 +19,7 @@ mod builder;
 pub mod composite;
 pub mod describe;
 mod error;
+mod init;
 mod op;
 pub mod reference;
 mod rules;
@@ -28,6 +29,7 @@ mod tensor;
 pub use builder::Builder;
 pub use composite::Composite;
 pub use error::GraphError;
+pub use init::Init;
 pub use op::{Constant, Op, Primitive};
 pub use shape::{DType, Dim, Shape, TensorType};
 pub use tensor::{ParamSource, Tensor};
@@ -63,6 +65,8 @@ pub struct ParamSpec {
     pub name: String,
     /// E.g. `[32, 4, 3, 3]`.
     pub shape: Vec<usize>,
+    /// What training starts from.
+    pub init: Init,
 }
 
 /// A network: see the module's documentation. Made by a [`Builder`], never changed afterwards.

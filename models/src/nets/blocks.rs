@@ -1,6 +1,6 @@
 //! The parts that both networks are made of (Dhariwal and Nichol 2021, Sec. 3), named as in the reference.
 
-use crate::graph::{Builder, Composite, GraphError, NodeId, Primitive, Shape};
+use crate::graph::{Builder, Composite, GraphError, Init, NodeId, Primitive, Shape};
 use crate::preset::{Conditioning, Heads, QkvOrder};
 
 /// Groups of every normalisation in these networks.
@@ -44,25 +44,48 @@ pub(super) fn conv(
     kernel: usize,
     stride: usize,
 ) -> Result<NodeId, GraphError> {
+    let init = Init::FanIn(channels(b, x) * kernel * kernel);
+    conv_from(b, x, out, kernel, stride, init)
+}
+
+/// Convolution 3 × 3 that training starts at zero: the last of a residual branch or of the network.
+pub(super) fn zero_conv(b: &mut Builder, x: NodeId, out: usize) -> Result<NodeId, GraphError> {
+    conv_from(b, x, out, 3, 1, Init::Zeros)
+}
+
+fn conv_from(
+    b: &mut Builder,
+    x: NodeId,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    init: Init,
+) -> Result<NodeId, GraphError> {
     let channels = channels(b, x);
-    let weight = b.param("weight", &[out, channels, kernel, kernel]);
-    let bias = b.param("bias", &[out]);
+    let weight = b.param("weight", &[out, channels, kernel, kernel], init);
+    let bias = b.param("bias", &[out], init);
     b.primitive(Primitive::Conv { stride, pad: kernel / 2 }, &[x, weight, bias])
 }
 
 /// Linear layer, `[N, I]` → `[N, out]`; parameters `weight` and `bias`.
 pub(super) fn linear(b: &mut Builder, x: NodeId, out: usize) -> Result<NodeId, GraphError> {
     let channels = channels(b, x);
-    let weight = b.param("weight", &[out, channels]);
-    let bias = b.param("bias", &[out]);
+    let weight = b.param("weight", &[out, channels], Init::FanIn(channels));
+    let bias = b.param("bias", &[out], Init::FanIn(channels));
     b.primitive(Primitive::Gemm, &[x, weight, bias])
 }
 
 /// Convolution of a sequence with kernel 1, `[N, I, L]` → `[N, out, L]`; parameters `weight` `[out, I, 1]` and `bias`.
 pub(super) fn pointwise(b: &mut Builder, x: NodeId, out: usize) -> Result<NodeId, GraphError> {
+    let init = Init::FanIn(channels(b, x));
+    pointwise_from(b, x, out, init)
+}
+
+/// [`pointwise`] that training starts from `init`.
+fn pointwise_from(b: &mut Builder, x: NodeId, out: usize, init: Init) -> Result<NodeId, GraphError> {
     let channels = channels(b, x);
-    let weight = b.param("weight", &[out, channels, 1]);
-    let bias = b.param("bias", &[out]);
+    let weight = b.param("weight", &[out, channels, 1], init);
+    let bias = b.param("bias", &[out], init);
     let weight = b.reshape(weight, Shape::fixed(&[out, channels]))?;
     let bias = b.reshape(bias, Shape::fixed(&[out, 1]))?;
     let y = b.matmul(weight, x)?;
@@ -72,8 +95,8 @@ pub(super) fn pointwise(b: &mut Builder, x: NodeId, out: usize) -> Result<NodeId
 /// Group normalisation with parameters `weight` and `bias`.
 pub(super) fn norm(b: &mut Builder, x: NodeId) -> Result<NodeId, GraphError> {
     let channels = channels(b, x);
-    let gamma = b.param("weight", &[channels]);
-    let beta = b.param("bias", &[channels]);
+    let gamma = b.param("weight", &[channels], Init::Ones);
+    let beta = b.param("bias", &[channels], Init::Zeros);
     b.composite(Composite::GroupNorm { groups: GROUPS, epsilon: EPSILON }, &[x, gamma, beta])
 }
 
@@ -131,7 +154,7 @@ pub(super) fn res_block(
         }
     };
     let h = silu(b, h)?;
-    let h = b.within("out_layers.3", |b| conv(b, h, out, 3, 1))?;
+    let h = b.within("out_layers.3", |b| zero_conv(b, h, out))?;
     let skip = if out == channels_in { x } else { b.within("skip_connection", |b| conv(b, x, out, 1, 1))? };
     b.add(skip, h)
 }
@@ -152,7 +175,7 @@ pub(super) fn attention_block(
     let [q, k, v] = split_heads(b, qkv, heads, order)?;
     let h = b.composite(Composite::Attention, &[q, k, v])?;
     let h = b.reshape(h, Shape::batch(&[channels, positions]))?;
-    let h = b.within("proj_out", |b| pointwise(b, h, channels))?;
+    let h = b.within("proj_out", |b| pointwise_from(b, h, channels, Init::Zeros))?;
     let y = b.add(sequence, h)?;
     b.reshape(y, shape)
 }

@@ -1,7 +1,7 @@
 //! The noisy classifier: the reference's `EncoderUNetModel` with attention pooling.
 
 use super::blocks::{self, Resample, Style, attention_block, conv, norm, pointwise, res_block, silu};
-use crate::graph::{Builder, Composite, DType, Graph, GraphError, NodeId, Primitive, Shape};
+use crate::graph::{Builder, Composite, DType, Graph, GraphError, Init, NodeId, Primitive, Shape};
 use crate::preset::{ClassifierConfig, Heads, Preset, QkvOrder};
 
 /// The noisy classifier C(x, t) of a preset.
@@ -72,7 +72,7 @@ fn attention_pool(
     let channels = blocks::channels(b, x);
     let positions = b.shape(x).sample_elements() / channels;
     // Declared first, as in the reference's state dict.
-    let positional = b.param("positional_embedding", &[channels, positions + 1]);
+    let positional = b.param("positional_embedding", &[channels, positions + 1], Init::Normal(channels));
     let sequence = b.reshape(x, Shape::batch(&[channels, positions]))?;
     let mean = b.mean(sequence, &[2])?;
     let tokens = b.concat(&[mean, sequence], 2)?;

@@ -1,7 +1,7 @@
 //! The noise predictor: the reference's `UNetModel`.
 
-use super::blocks::{self, Resample, Style, attention_block, conv, norm, res_block, silu};
-use crate::graph::{Builder, DType, Graph, GraphError, NodeId, Primitive, Shape};
+use super::blocks::{self, Resample, Style, attention_block, conv, norm, res_block, silu, zero_conv};
+use crate::graph::{Builder, DType, Graph, GraphError, Init, NodeId, Primitive, Shape};
 use crate::preset::{Heads, Preset, QkvOrder, UnetConfig};
 
 /// The noise predictor ε(x, t, y) of a preset.
@@ -24,7 +24,7 @@ pub fn unet(preset: &Preset) -> Result<Graph, GraphError> {
     let mut embedding = blocks::time_embedding(b, t, config.model_channels)?;
     if let Some((classes, y)) = label {
         embedding = b.within("label_emb", |b| {
-            let table = b.param("weight", &[classes, 4 * config.model_channels]);
+            let table = b.param("weight", &[classes, 4 * config.model_channels], Init::Normal(1));
             let label = b.primitive(Primitive::Gather, &[table, y])?;
             b.add(embedding, label)
         })?;
@@ -37,7 +37,7 @@ pub fn unet(preset: &Preset) -> Result<Graph, GraphError> {
     let h = decoder(b, h, &mut skips, config, style)?;
     let h = b.within("out.0", |b| norm(b, h))?;
     let h = b.within("out.1", |b| silu(b, h))?;
-    let out = b.within("out.2", |b| conv(b, h, 2 * channels, 3, 1))?;
+    let out = b.within("out.2", |b| zero_conv(b, h, 2 * channels))?;
     b.output("out", out);
     Ok(builder.finish())
 }

@@ -83,7 +83,7 @@ pub fn check_keys(
         shapes: Vec::new(),
         nested: nested_under(found, expected),
     };
-    for ParamSpec { name, shape } in expected {
+    for ParamSpec { name, shape, .. } in expected {
         match found.get(name) {
             None => mismatch.missing.push(name.clone()),
             Some(found) if found != shape => {
@@ -112,9 +112,10 @@ fn nested_under(found: &Shapes, expected: &[ParamSpec]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Init;
 
     fn specs(names: &[&str]) -> Vec<ParamSpec> {
-        names.iter().map(|n| ParamSpec { name: (*n).to_owned(), shape: vec![2, 3] }).collect()
+        names.iter().map(|n| ParamSpec { name: (*n).to_owned(), shape: vec![2, 3], init: Init::Zeros }).collect()
     }
 
     fn found(names: &[(&str, &[usize])]) -> Shapes {

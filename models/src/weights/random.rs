@@ -59,10 +59,11 @@ impl ParamSource for RandomWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Init;
 
     #[test]
     fn every_tensor_is_random_reproducible_and_scaled() {
-        let spec = |name: &str, shape: &[usize]| ParamSpec { name: name.into(), shape: shape.to_vec() };
+        let spec = |name: &str, shape: &[usize]| ParamSpec { name: name.into(), shape: shape.to_vec(), init: Init::Zeros };
         let params =
             [spec("conv.weight", &[64, 32, 3, 3]), spec("norm.weight", &[512]), spec("norm.bias", &[512])];
         let weights = RandomWeights::new(7, &params);

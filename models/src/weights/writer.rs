@@ -19,7 +19,7 @@ impl<W: Write> WeightsWriter<W> {
     pub fn new(out: W, tensors: Vec<ParamSpec>) -> io::Result<Self> {
         let mut header = serde_json::Map::new();
         let mut end = 0;
-        for ParamSpec { name, shape } in &tensors {
+        for ParamSpec { name, shape, .. } in &tensors {
             let start = end;
             end += shape.iter().product::<usize>() * size_of::<f32>();
             header.insert(
@@ -70,11 +70,12 @@ fn out_of_step(found: &str, expected: String) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Init;
     use crate::weights::Weights;
 
     fn specs() -> Vec<ParamSpec> {
         [("b.weight", vec![2, 2]), ("a", vec![]), ("empty", vec![0, 3])]
-            .map(|(name, shape)| ParamSpec { name: name.into(), shape })
+            .map(|(name, shape)| ParamSpec { name: name.into(), shape, init: Init::Zeros })
             .into()
     }
 

@@ -1,0 +1,147 @@
+//! Why training could not begin or go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use anomalens_cohort::CohortError;
+use anomalens_models::graph::GraphError;
+use anomalens_models::schedule::ScheduleError;
+
+use crate::interpret::InterpretError;
+
+/// Why training could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The preset contradicts itself.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The preset's schedule cannot be.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The cohort, or one of its images.
+    #[error(transparent)]
+    Cohort(#[from] CohortError),
+    /// The network could not be run.
+    #[error(transparent)]
+    Interpret(#[from] InterpretError),
+    /// No GPU, or no library for it.
+    #[error("--device cuda: found {found}, expected {expected}")]
+    Cuda {
+        /// What there is.
+        found: String,
+        /// What should be, and the way out.
+        expected: String,
+    },
+    /// The images are not what the preset's network takes.
+    #[error(
+        "cohort '{}': {what}: found {found}, expected {expected} by preset '{preset}'; choose another preset, or write the cohort for it",
+        cohort.display()
+    )]
+    Unfit {
+        /// The cohort's folder.
+        cohort: PathBuf,
+        /// The preset.
+        preset: String,
+        /// What was compared.
+        what: &'static str,
+        /// The cohort's.
+        found: String,
+        /// The preset's.
+        expected: String,
+    },
+    /// A class without images.
+    #[error(
+        "cohort '{}': no {class} images among {found}, expected both classes; the classifier learns their difference: add images of that class",
+        cohort.display()
+    )]
+    EmptyClass {
+        /// The cohort's folder.
+        cohort: PathBuf,
+        /// `healthy` or `diseased`.
+        class: &'static str,
+        /// How many images there are.
+        found: usize,
+    },
+    /// A number that no training can have.
+    #[error("{what}: found {found}, expected {expected}")]
+    Option {
+        /// The option.
+        what: &'static str,
+        /// The value.
+        found: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// The run folder holds a run of other settings.
+    #[error(
+        "run '{}': {what}: found {found} in run.json, expected {expected} as asked for; go on with the run's own settings, or choose another folder with --output",
+        run.display()
+    )]
+    OtherRun {
+        /// The run's folder.
+        run: PathBuf,
+        /// Which setting.
+        what: String,
+        /// The run's.
+        found: String,
+        /// The one asked for.
+        expected: String,
+    },
+    /// The images are not those that the run began with.
+    #[error(
+        "run '{}': the cohort '{}' has changed since the last checkpoint (fingerprint {found}, expected {expected}); bring the images back as they were, or begin another run with --output",
+        run.display(), cohort.display()
+    )]
+    CohortChanged {
+        /// The run's folder.
+        run: PathBuf,
+        /// The cohort's folder.
+        cohort: PathBuf,
+        /// Its fingerprint now.
+        found: String,
+        /// Its fingerprint then.
+        expected: String,
+    },
+    /// A checkpoint that is damaged or belongs to another network.
+    #[error(
+        "checkpoint '{}': {what}: found {found}, expected {expected}; remove the file to go on from the one before, or begin another run with --output",
+        path.display()
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What was looked at.
+        what: String,
+        /// What was found.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A file of the run could not be read or written.
+    #[error("{}: {source}; {kept}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+        /// What is safe, and how to go on.
+        kept: String,
+    },
+    /// The loss is not a number, or far beyond what an untrained network has.
+    #[error(
+        "step {step}: {what} is {found}, expected a finite loss below {most}: training has come apart; {kept}. Try a lower --learning-rate, or --clip-gradient 1"
+    )]
+    Exploded {
+        /// The step, from 1.
+        step: usize,
+        /// Loss or gradient.
+        what: &'static str,
+        /// The value.
+        found: f64,
+        /// The bound.
+        most: f64,
+        /// The last good checkpoint.
+        kept: String,
+    },
+}

@@ -1,0 +1,292 @@
+//! Runs a graph on libtorch tensors: the trainer's reader of a network, and with autograd the oracle of the exported
+//! gradient.
+//!
+//! Composites are taken whole where libtorch has a kernel (group norm, SiLU); the others are walked into. In
+//! [`Precision::Bf16`] products (convolutions, matrix products) read their operands rounded to bfloat16, as PyTorch's
+//! autocast does; group norms compute in f32 inside, softmax and the outputs are f32. Parameters stay f32.
+
+use std::collections::HashMap;
+
+use anomalens_models::graph::{Composite, Constant, Graph, Node, Op, ParamSpec, Primitive};
+use tch::{Kind, TchError, Tensor};
+
+/// Numbers that products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floating point throughout.
+    F32,
+    /// Products of bfloat16 (8 bits of mantissa), sums of f32.
+    Bf16,
+}
+
+/// Why a graph could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterpretError {
+    /// An input was not given.
+    #[error("graph '{graph}': no input '{input}', expected {expected}; give every input")]
+    Input {
+        /// The graph.
+        graph: String,
+        /// The input.
+        input: String,
+        /// Its type.
+        expected: String,
+    },
+    /// A parameter is missing or of another shape.
+    #[error(
+        "graph '{graph}': parameter '{name}': found {found}, expected shape {expected:?}; these are not this network's weights"
+    )]
+    Param {
+        /// The graph.
+        graph: String,
+        /// The parameter.
+        name: String,
+        /// What was found.
+        found: String,
+        /// Its shape.
+        expected: Vec<usize>,
+    },
+    /// libtorch refused an operation.
+    #[error("graph '{graph}', at '{scope}': {op}: {source}")]
+    Torch {
+        /// The graph.
+        graph: String,
+        /// Place in the network.
+        scope: String,
+        /// The operation.
+        op: &'static str,
+        /// libtorch's words.
+        source: TchError,
+    },
+}
+
+/// Where parameters come from: a tensor of the device by name.
+pub trait Params {
+    /// The parameter, or none of this name.
+    fn get(&self, name: &str) -> Option<&Tensor>;
+}
+
+impl Params for HashMap<String, Tensor> {
+    fn get(&self, name: &str) -> Option<&Tensor> {
+        HashMap::get(self, name)
+    }
+}
+
+/// Runs a graph on named inputs and returns its outputs in the graph's order, in f32. All tensors must lie on one
+/// device; the batch is whatever the inputs have. Values that nothing needs any more are let go.
+///
+/// Errors: [`InterpretError`].
+pub fn run(
+    graph: &Graph,
+    params: &dyn Params,
+    inputs: &[(&str, &Tensor)],
+    precision: Precision,
+) -> Result<Vec<Tensor>, InterpretError> {
+    let last = graph.last_uses();
+    let mut values: Vec<Option<Tensor>> = (0..graph.nodes().len()).map(|_| None).collect();
+    let device = inputs.first().map_or(tch::Device::Cpu, |(_, t)| t.device());
+    let reader = Reader { graph, params, inputs, precision, device };
+    for (id, node) in graph.iter() {
+        let args: Vec<&Tensor> = node
+            .inputs
+            .iter()
+            .map(|i| values[i.index()].as_ref().expect("kept until its last use"))
+            .collect();
+        let value = reader.eval(node, &args)?;
+        values[id.index()] = Some(value);
+        for used in node.inputs.iter().chain([&id]) {
+            if last[used.index()] <= id.index() {
+                values[used.index()] = None;
+            }
+        }
+    }
+    let value = |id: anomalens_models::graph::NodeId| values[id.index()].as_ref().expect("outputs are kept");
+    Ok(graph.outputs().iter().map(|(_, id)| value(*id).to_kind(Kind::Float)).collect())
+}
+
+struct Reader<'a> {
+    graph: &'a Graph,
+    params: &'a dyn Params,
+    inputs: &'a [(&'a str, &'a Tensor)],
+    precision: Precision,
+    device: tch::Device,
+}
+
+impl Reader<'_> {
+    fn eval(&self, node: &Node, args: &[&Tensor]) -> Result<Tensor, InterpretError> {
+        match &node.op {
+            Op::Primitive(Primitive::Input { name, ty }) => {
+                let found = self.inputs.iter().find(|(n, _)| n == name).map(|(_, t)| t.shallow_clone());
+                found.ok_or_else(|| InterpretError::Input {
+                    graph: self.graph.name().to_owned(),
+                    input: name.clone(),
+                    expected: format!("{:?} {}", ty.dtype, ty.shape),
+                })
+            }
+            Op::Primitive(Primitive::Param(spec)) => self.param(spec),
+            Op::Primitive(op) => self.primitive(op, node, args).map_err(|e| self.torch(node, e)),
+            Op::Composite(op) => self.composite(op, args).map_err(|e| self.torch(node, e)),
+        }
+    }
+
+    fn param(&self, spec: &ParamSpec) -> Result<Tensor, InterpretError> {
+        let found = self.params.get(&spec.name);
+        let shape: Vec<i64> = spec.shape.iter().map(|&d| d as i64).collect();
+        match found {
+            Some(tensor) if tensor.size() == shape => Ok(tensor.shallow_clone()),
+            other => Err(InterpretError::Param {
+                graph: self.graph.name().to_owned(),
+                name: spec.name.clone(),
+                found: other.map_or("nothing".to_owned(), |t| format!("shape {:?}", t.size())),
+                expected: spec.shape.clone(),
+            }),
+        }
+    }
+
+    fn torch(&self, node: &Node, source: TchError) -> InterpretError {
+        let (graph, scope) = (self.graph.name().to_owned(), node.scope.clone());
+        InterpretError::Torch { graph, scope, op: node.op.name(), source }
+    }
+
+    /// An operand of a product, in the precision of products.
+    fn operand(&self, x: &Tensor) -> Tensor {
+        match self.precision {
+            Precision::F32 => x.shallow_clone(),
+            Precision::Bf16 => x.to_kind(Kind::BFloat16),
+        }
+    }
+
+    fn primitive(&self, op: &Primitive, node: &Node, args: &[&Tensor]) -> Result<Tensor, TchError> {
+        use Primitive as P;
+        let x = |i: usize| args[i];
+        let product = |i: usize| self.operand(args[i]);
+        // The batch, the one open dimension, is whatever is left over.
+        let shape = |shape: &anomalens_models::graph::Shape| -> Vec<i64> {
+            (0..shape.rank()).map(|axis| shape.len(axis).map_or(-1, |d| d as i64)).collect()
+        };
+        Ok(match op {
+            P::Input { .. } | P::Param(_) => unreachable!("leaves are read by eval"),
+            P::Constant(Constant { shape, values }) => {
+                let shape: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+                Tensor::from_slice(values).f_reshape(shape)?.f_to_device(self.device)?
+            }
+            P::Cast => x(0).f_to_kind(Kind::Float)?,
+            P::Add => pair(args, Tensor::f_add)?,
+            P::Sub => pair(args, Tensor::f_sub)?,
+            P::Mul => pair(args, Tensor::f_mul)?,
+            P::Div => pair(args, Tensor::f_div)?,
+            P::Sqrt => x(0).f_sqrt()?,
+            P::Sigmoid => x(0).f_sigmoid()?,
+            P::Cos => x(0).f_cos()?,
+            P::Sin => x(0).f_sin()?,
+            P::Softmax { axis } => x(0).f_softmax(*axis as i64, Kind::Float)?,
+            P::LogSoftmax { axis } => x(0).f_log_softmax(*axis as i64, Kind::Float)?,
+            P::InstanceNormalization { epsilon } => x(0).f_instance_norm(
+                None::<Tensor>,
+                None::<Tensor>,
+                None::<Tensor>,
+                None::<Tensor>,
+                true,
+                0.0,
+                f64::from(*epsilon),
+                true,
+            )?,
+            P::Gemm => product(0).f_linear(&product(1), Some(&product(2)))?,
+            P::MatMul => product(0).f_matmul(&product(1))?,
+            P::Conv { stride, pad } => {
+                let (stride, pad) = (*stride as i64, *pad as i64);
+                product(0).f_conv2d(
+                    &product(1),
+                    Some(&product(2)),
+                    [stride, stride],
+                    [pad, pad],
+                    [1, 1],
+                    1,
+                )?
+            }
+            P::ConvTranspose { stride, pad, output_padding } => product(0).f_conv_transpose2d(
+                &product(1),
+                None::<Tensor>,
+                [*stride as i64; 2],
+                [*pad as i64; 2],
+                output_padding.map(|p| p as i64),
+                1,
+                [1, 1],
+            )?,
+            P::AveragePool { size } => {
+                let size = [*size as i64; 2];
+                x(0).f_avg_pool2d(size, size, [0, 0], false, true, None)?
+            }
+            P::Resize { factor } => {
+                let (height, width) = (node.ty.shape.len(2), node.ty.shape.len(3));
+                let size = [height, width].map(|d| d.expect("only the batch is open") as i64);
+                let factor = Some(*factor as f64);
+                x(0).f_upsample_nearest2d(size, factor, factor)?
+            }
+            P::Reshape { shape: to } => x(0).f_reshape(shape(to))?,
+            P::Transpose { perm } => x(0).f_permute(axes(perm))?,
+            P::Concat { axis } => Tensor::f_cat(args, *axis as i64)?,
+            P::Slice { axis, start, end } => x(0).f_slice(*axis as i64, *start as i64, *end as i64, 1)?,
+            P::Pad { axis, before, after } => {
+                // From the last axis backwards, two numbers an axis.
+                let mut pad = vec![0; 2 * (x(0).dim() - axis)];
+                let n = pad.len();
+                (pad[n - 2], pad[n - 1]) = (*before as i64, *after as i64);
+                x(0).f_constant_pad_nd(pad)?
+            }
+            P::Expand { shape: to } => {
+                let mut size = shape(to);
+                size[0] = x(0).size()[0];
+                x(0).f_expand(size, false)?
+            }
+            P::ReduceSum { axes: over } => x(0).f_sum_dim_intlist(axes(over), true, None)?,
+            P::ReduceMean { axes: over } => x(0).f_mean_dim(axes(over), true, None)?,
+            P::Gather => x(0).f_index_select(0, x(1))?,
+            P::OneHot { depth } => x(0).f_one_hot(*depth as i64)?.f_to_kind(Kind::Float)?,
+        })
+    }
+
+    fn composite(&self, op: &Composite, args: &[&Tensor]) -> Result<Tensor, TchError> {
+        match op {
+            Composite::Silu => args[0].f_silu(),
+            Composite::GroupNorm { groups, epsilon } => {
+                args[0].f_group_norm(*groups as i64, Some(args[1]), Some(args[2]), f64::from(*epsilon), true)
+            }
+            Composite::Attention => {
+                let scale = (args[0].size()[2] as f64).powf(-0.25);
+                let [q, k, v] = [0, 1, 2].map(|i| self.operand(args[i]));
+                let (q, k) = (q.f_mul_scalar(scale)?, k.f_mul_scalar(scale)?);
+                let scores = q.f_transpose(2, 3)?.f_matmul(&k)?;
+                let weights = scores.f_softmax(3, Kind::Float)?;
+                v.f_matmul(&self.operand(&weights).f_transpose(2, 3)?)
+            }
+            Composite::TimestepEmbedding { dim } => {
+                let half = *dim as i64 / 2;
+                let place = Tensor::f_arange(half, (Kind::Float, self.device))?;
+                let frequencies =
+                    place.f_mul_scalar(-(10_000f64.ln() as f32) as f64)?.f_div_scalar(half)?.f_exp()?;
+                let angle = args[0].f_to_kind(Kind::Float)?.f_unsqueeze(1)?.f_mul(&frequencies)?;
+                Tensor::f_cat(&[angle.f_cos()?, angle.f_sin()?], 1)
+            }
+        }
+    }
+}
+
+/// A sum or product of two values. Where one is bfloat16, so is the result: a constant or an embedding in f32 must not
+/// turn the whole image into f32.
+fn pair(
+    args: &[&Tensor],
+    op: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError>,
+) -> Result<Tensor, TchError> {
+    let half = |x: &Tensor| x.kind() == Kind::BFloat16;
+    match (half(args[0]), half(args[1])) {
+        (true, false) => op(args[0], &args[1].f_to_kind(Kind::BFloat16)?),
+        (false, true) => op(&args[0].f_to_kind(Kind::BFloat16)?, args[1]),
+        (true, true) | (false, false) => op(args[0], args[1]),
+    }
+}
+
+fn axes(axes: &[usize]) -> Vec<i64> {
+    axes.iter().map(|&a| a as i64).collect()
+}

@@ -1,0 +1,129 @@
+//! The run's folder.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anomalens_cohort::Cohort;
+use anomalens_models::stats::{STATS, Stats};
+use serde_json::{Map, Value};
+
+use super::Settings;
+use crate::checkpoint::{encode, write_whole};
+use crate::error::TrainError;
+use crate::weights::Named;
+
+const RUN: &str = "run.json";
+const COHORT: &str = "cohort_fingerprint";
+
+/// The folder of a run that has begun.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder of a new run, or checks that the one there is a run of these settings and images.
+    ///
+    /// Errors: [`TrainError::OtherRun`], [`TrainError::CohortChanged`], [`TrainError::Io`].
+    pub fn open(path: &Path, settings: &Settings, cohort: &Cohort) -> Result<Self, TrainError> {
+        let fingerprint = cohort.fingerprint()?;
+        let folder = Self { path: path.to_owned() };
+        match fs::read_to_string(folder.file(RUN)) {
+            Ok(text) => folder.compare(&text, settings, cohort, &fingerprint)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                folder.fail("", fs::create_dir_all(folder.checkpoints()))?;
+                let mut run = Map::new();
+                run.insert("tool".into(), crate::TOOL.into());
+                run.extend(settings.entries().into_iter().map(|(name, value)| (name.to_owned(), value)));
+                run.insert("cohort".into(), cohort.dir().display().to_string().into());
+                run.insert(COHORT.into(), fingerprint.into());
+                let text = serde_json::to_string_pretty(&run).expect("a JSON value");
+                folder.write(RUN, text.as_bytes())?;
+            }
+            Err(e) => return folder.fail(RUN, Err(e)),
+        }
+        Ok(folder)
+    }
+
+    fn compare(
+        &self,
+        text: &str,
+        settings: &Settings,
+        cohort: &Cohort,
+        fingerprint: &str,
+    ) -> Result<(), TrainError> {
+        let run: Map<String, Value> = self.fail(
+            RUN,
+            serde_json::from_str(text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
+        )?;
+        for (name, expected) in settings.entries() {
+            let found = run.get(name).unwrap_or(&Value::Null);
+            if let Some((what, found, expected)) = difference(name, found, &expected) {
+                return Err(TrainError::OtherRun { run: self.path.clone(), what, found, expected });
+            }
+        }
+        match run.get(COHORT).and_then(Value::as_str) {
+            Some(found) if found == fingerprint => Ok(()),
+            other => Err(TrainError::CohortChanged {
+                run: self.path.clone(),
+                cohort: cohort.dir().to_owned(),
+                found: fingerprint.to_owned(),
+                expected: other.unwrap_or("none").to_owned(),
+            }),
+        }
+    }
+
+    /// Where checkpoints lie.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.file("checkpoints")
+    }
+
+    /// A file of the run.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes the result: the weights by the reference's names, and how they came about.
+    ///
+    /// Errors: [`TrainError::Io`].
+    pub fn finish(&self, settings: &Settings, weights: &Named, stats: &Stats) -> Result<PathBuf, TrainError> {
+        let name = format!("{}.safetensors", settings.network.name());
+        let tensors: Vec<_> = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
+        self.write(STATS, stats.to_json().as_bytes())?;
+        self.write(&name, &encode(&tensors, HashMap::new()))?;
+        Ok(self.file(&name))
+    }
+
+    /// Writes one file, whole or not at all.
+    ///
+    /// Errors: [`TrainError::Io`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
+        self.fail(name, write_whole(&self.file(name), bytes))
+    }
+
+    /// The typed error of a fault at a file of the run.
+    pub fn fail<T>(&self, name: &str, result: io::Result<T>) -> Result<T, TrainError> {
+        result.map_err(|source| TrainError::Io {
+            path: self.file(name),
+            source,
+            kept: "nothing half-written is left, checkpoints stay: mend the cause and give the same command again to go on".into(),
+        })
+    }
+}
+
+/// The first place where two settings differ.
+fn difference(name: &str, found: &Value, expected: &Value) -> Option<(String, String, String)> {
+    match (found, expected) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = b.keys().chain(a.keys().filter(|key| !b.contains_key(*key)));
+            keys.into_iter().find_map(|key| {
+                let at = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                difference(&format!("{name}.{key}"), &at(a), &at(b))
+            })
+        }
+        _ if found == expected => None,
+        _ => Some((name.to_owned(), found.to_string(), expected.to_string())),
+    }
+}

@@ -1,0 +1,85 @@
+//! `metrics.jsonl`: one line of means every few steps.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use super::folder::Folder;
+use crate::error::TrainError;
+use crate::task::Loss;
+
+const METRICS: &str = "metrics.jsonl";
+/// Steps that the loss of the progress bar is averaged over, roughly.
+const SMOOTH: f64 = 50.0;
+
+/// Sums since the last line, and the file.
+#[derive(Debug)]
+pub(super) struct Metrics<'a> {
+    folder: &'a Folder,
+    file: File,
+    sums: Vec<(&'static str, f64, usize)>,
+    smooth: Option<f64>,
+    last: Map<String, Value>,
+}
+
+impl<'a> Metrics<'a> {
+    /// Goes on after `step`: lines beyond it, of steps that will be made again, are dropped.
+    ///
+    /// Errors: [`TrainError::Io`].
+    pub fn resume(folder: &'a Folder, step: usize) -> Result<Self, TrainError> {
+        let text = match fs::read_to_string(folder.file(METRICS)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+            other => folder.fail(METRICS, other)?,
+        };
+        let kept: Vec<Map<String, Value>> = text
+            .lines()
+            .map_while(|line| serde_json::from_str::<Map<String, Value>>(line).ok())
+            .take_while(|line| line.get("step").and_then(Value::as_u64).is_some_and(|s| s <= step as u64))
+            .collect();
+        let lines: String = kept.iter().map(|line| format!("{}\n", Value::from(line.clone()))).collect();
+        folder.write(METRICS, lines.as_bytes())?;
+        let file = folder.fail(METRICS, OpenOptions::new().append(true).open(folder.file(METRICS)))?;
+        let last = kept.last().cloned().unwrap_or_default();
+        Ok(Self { folder, file, sums: Vec::new(), smooth: None, last })
+    }
+
+    /// Takes the figures of one step.
+    pub fn add(&mut self, loss: &Loss) {
+        for &(name, value) in &loss.figures {
+            match self.sums.iter_mut().find(|(n, ..)| *n == name) {
+                Some((_, sum, count)) => (*sum, *count) = (*sum + value, *count + 1),
+                None => self.sums.push((name, value, 1)),
+            }
+        }
+        let before = self.smooth.unwrap_or(loss.guard);
+        self.smooth = Some(before + (loss.guard - before) / SMOOTH);
+    }
+
+    /// The loss, averaged over the last few steps.
+    pub fn loss(&self) -> f64 {
+        self.smooth.unwrap_or(f64::NAN)
+    }
+
+    /// The figures of the last line.
+    pub fn last(&self) -> &Map<String, Value> {
+        &self.last
+    }
+
+    /// Writes the means since the last line.
+    ///
+    /// Errors: [`TrainError::Io`].
+    pub fn write(&mut self, step: usize, rate: f64, images_per_second: f64) -> Result<(), TrainError> {
+        let mut line = Map::new();
+        line.insert("step".into(), step.into());
+        for (name, sum, count) in self.sums.drain(..) {
+            line.insert(name.into(), json!(sum / count as f64));
+        }
+        line.insert("learning_rate".into(), json!(rate));
+        line.insert("images_per_second".into(), json!(images_per_second));
+        let text = format!("{}\n", Value::from(line.clone()));
+        self.folder.fail(METRICS, self.file.write_all(text.as_bytes()))?;
+        self.last = line;
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! `stats.json`: how a network was trained.
+
+use anomalens_cohort::Cohort;
+use anomalens_models::stats::{ChannelStats, CohortStats, Stats, Training};
+use ndarray::Axis;
+use serde_json::{Map, Value};
+
+use super::Settings;
+use crate::error::TrainError;
+
+/// Images that the channels' means are taken over, evenly spread.
+const SAMPLE: usize = 500;
+
+/// What `stats.json` says of a finished run; `figures` are those of its last line of metrics.
+///
+/// Errors: [`TrainError::Cohort`].
+pub(super) fn training(
+    settings: &Settings,
+    cohort: &Cohort,
+    figures: &Map<String, Value>,
+) -> Result<Stats, TrainError> {
+    let counts = cohort.counts();
+    let keep = |name: &str| !matches!(name, "step" | "learning_rate" | "images_per_second");
+    let training = Training {
+        network: settings.network.name().into(),
+        tool: crate::TOOL.into(),
+        cohort: CohortStats {
+            kind: cohort.kind().into(),
+            note: cohort.note().into(),
+            fingerprint: cohort.fingerprint()?,
+            healthy: counts.healthy,
+            diseased: counts.diseased,
+            percentile: cohort.percentile(),
+            channels: channels(cohort)?,
+        },
+        iterations: settings.iterations,
+        batch: settings.batch,
+        learning_rate: settings.learning_rate,
+        cosine: settings.cosine,
+        ema: settings.ema,
+        seed: settings.seed,
+        precision: if settings.bf16 { "bf16" } else { "f32" }.into(),
+        figures: figures.iter().filter(|(name, _)| keep(name)).map(|(n, v)| (n.clone(), v.clone())).collect(),
+    };
+    Ok(Stats { preset: settings.preset.clone(), training })
+}
+
+fn channels(cohort: &Cohort) -> Result<Vec<ChannelStats>, TrainError> {
+    let step = cohort.len().div_ceil(SAMPLE).max(1);
+    // Count of pixels, of non-zero ones, their sum and sum of squares.
+    let mut sums = vec![[0.0f64; 4]; cohort.channels().len()];
+    for item in (0..cohort.len()).step_by(step) {
+        let image = cohort.image(item)?;
+        for (plane, sums) in image.axis_iter(Axis(0)).zip(&mut sums) {
+            for &v in plane.iter() {
+                let v = f64::from(v);
+                let filled = f64::from(v != 0.0);
+                [1.0, filled, v, v * v].iter().zip(sums.iter_mut()).for_each(|(x, sum)| *sum += x);
+            }
+        }
+    }
+    Ok(cohort
+        .channels()
+        .iter()
+        .zip(sums)
+        .map(|(name, [pixels, filled, sum, squares])| {
+            let mean = sum / filled.max(1.0);
+            let deviation = (squares / filled.max(1.0) - mean * mean).max(0.0).sqrt();
+            ChannelStats { name: name.clone(), mean, deviation, filled: filled / pixels.max(1.0) }
+        })
+        .collect())
+}

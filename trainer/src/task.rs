@@ -1,0 +1,114 @@
+//! The two networks that are trained, and what each minimises.
+
+use anomalens_models::graph::Graph;
+use anomalens_models::nets;
+use anomalens_models::preset::Preset;
+use anomalens_models::schedule::Schedule;
+use tch::{Device, Kind, Tensor};
+
+use crate::batches::Batch;
+use crate::error::TrainError;
+use crate::interpret::{self, Params, Precision};
+use crate::losses::{Diffusion, cross_entropy};
+
+/// Which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The noise predictor.
+    Ddpm,
+    /// The noisy classifier.
+    Classifier,
+}
+
+impl Network {
+    /// Name of its files: `ddpm` or `classifier`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ddpm => "ddpm",
+            Self::Classifier => "classifier",
+        }
+    }
+}
+
+/// A network, its process and its loss on one device.
+#[derive(Debug)]
+pub struct Task {
+    network: Network,
+    graph: Graph,
+    diffusion: Diffusion,
+    conditional: bool,
+}
+
+/// The loss of one batch and what else there is to say of it.
+#[derive(Debug)]
+pub struct Loss {
+    /// What is minimised, one number, with its history for autograd.
+    pub total: Tensor,
+    /// What must stay small: the mean squared error, or the cross-entropy.
+    pub guard: f64,
+    /// Named figures for the metrics: `mse`, `bound`; or `cross_entropy`, `accuracy`.
+    pub figures: Vec<(&'static str, f64)>,
+}
+
+impl Task {
+    /// The network of a preset.
+    ///
+    /// Errors: [`TrainError::Graph`], [`TrainError::Schedule`].
+    pub fn new(network: Network, preset: &Preset, device: Device) -> Result<Self, TrainError> {
+        let graph = match network {
+            Network::Ddpm => nets::unet(preset)?,
+            Network::Classifier => nets::classifier(preset)?,
+        };
+        let diffusion = Diffusion::new(&Schedule::new(&preset.schedule)?, device);
+        Ok(Self { network, graph, diffusion, conditional: preset.unet.classes.is_some() })
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// T.
+    pub fn timesteps(&self) -> usize {
+        self.diffusion.timesteps()
+    }
+
+    /// The loss of a batch noised to timesteps `t` [N] by `noise` [N, C, H, W].
+    ///
+    /// Errors: [`TrainError::Interpret`].
+    pub fn loss(
+        &self,
+        params: &dyn Params,
+        batch: &Batch,
+        t: &Tensor,
+        noise: &Tensor,
+        precision: Precision,
+    ) -> Result<Loss, TrainError> {
+        let x_t = self.diffusion.noised(&batch.images, t, noise);
+        let mut inputs = vec![("x", &x_t), ("t", t)];
+        if self.network == Network::Ddpm && self.conditional {
+            inputs.push(("y", &batch.labels));
+        }
+        let out = interpret::run(&self.graph, params, &inputs, precision)?;
+        Ok(match self.network {
+            Network::Ddpm => {
+                let terms = self.diffusion.hybrid(&batch.images, &x_t, t, noise, &out[0]);
+                let (mse, bound) = (mean(&terms.mse), mean(&terms.bound));
+                let total = terms.total().mean(Kind::Float);
+                Loss { total, guard: mse, figures: vec![("mse", mse), ("bound", bound)] }
+            }
+            Network::Classifier => {
+                let logits = &out[0];
+                let total = cross_entropy(logits, &batch.labels).mean(Kind::Float);
+                let right = logits.argmax(1, false).eq_tensor(&batch.labels).to_kind(Kind::Float);
+                let (entropy, accuracy) = (total.double_value(&[]), mean(&right));
+                let figures = vec![("cross_entropy", entropy), ("accuracy", accuracy)];
+                Loss { total, guard: entropy, figures }
+            }
+        })
+    }
+}
+
+fn mean(x: &Tensor) -> f64 {
+    x.detach().mean(Kind::Float).double_value(&[])
+}

@@ -1,0 +1,77 @@
+//! Named tensors: the parameters of a network, their average, the moments of the optimiser.
+
+use anomalens_models::graph::Graph;
+use anomalens_models::weights::initial;
+use ndarray::ArrayD;
+use tch::{Device, Kind, Tensor};
+
+use crate::interpret::Params;
+
+/// Tensors by name, in a fixed order: that of the graph's parameters.
+#[derive(Debug, Default)]
+pub struct Named {
+    tensors: Vec<(String, Tensor)>,
+    places: std::collections::HashMap<String, usize>,
+}
+
+impl Named {
+    /// Takes tensors and their names, which must differ.
+    pub fn new(tensors: Vec<(String, Tensor)>) -> Self {
+        let places = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        Self { tensors, places }
+    }
+
+    /// The parameters that training of a network starts from, on a device, asking for gradients.
+    pub fn initial(graph: &Graph, seed: u64, device: Device) -> Self {
+        let tensor = |spec| tensor(&initial(seed, spec)).to_device(device).set_requires_grad(true);
+        Self::new(graph.params().iter().map(|spec| (spec.name.clone(), tensor(spec))).collect())
+    }
+
+    /// Names and tensors in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Names and tensors in order, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Tensor)> {
+        self.tensors.iter_mut().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Zeros of the same names and shapes, without gradients.
+    pub fn zeros(&self) -> Self {
+        self.map(|t| Tensor::zeros_like(t).set_requires_grad(false))
+    }
+
+    /// A copy, without gradients.
+    pub fn copied(&self) -> Self {
+        self.map(|t| t.detach().copy())
+    }
+
+    fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Self {
+        Self::new(self.iter().map(|(name, tensor)| (name.to_owned(), f(tensor))).collect())
+    }
+
+    /// Sets every gradient to zero.
+    pub fn zero_grad(&mut self) {
+        self.tensors.iter_mut().for_each(|(_, tensor)| tensor.zero_grad());
+    }
+}
+
+impl Params for Named {
+    fn get(&self, name: &str) -> Option<&Tensor> {
+        self.places.get(name).map(|&i| &self.tensors[i].1)
+    }
+}
+
+/// An array as a tensor of the processor, f32.
+pub fn tensor(array: &ArrayD<f32>) -> Tensor {
+    let shape: Vec<i64> = array.shape().iter().map(|&d| d as i64).collect();
+    let values = array.as_standard_layout();
+    Tensor::from_slice(values.as_slice().expect("made contiguous by the line above")).reshape(shape)
+}
+
+/// A tensor's values in row order.
+pub fn values(tensor: &Tensor) -> Vec<f32> {
+    let flat = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous().flatten(0, -1);
+    Vec::<f32>::try_from(&flat).expect("a flat f32 tensor of the processor")
+}
