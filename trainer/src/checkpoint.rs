@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! model.<parameter>      ema.<parameter>      adam.first.<parameter>      adam.second.<parameter>
-//! __metadata__: step, seed-free settings are in run.json
+//! __metadata__: step; the settings are in run.json
 //! ```
 //!
 //! Generators and data order need no place in it: they are functions of the seed and the step.
@@ -165,7 +165,12 @@ pub fn encode(tensors: &[(String, &Tensor)], metadata: HashMap<String, String>) 
 /// Writes a file that is either whole or absent, also when the power fails.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().expect("a file in a folder");
-    let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-");
+    // As any other file: the folder's owner decides who may read it, by the umask.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;

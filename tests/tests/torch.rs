@@ -1,0 +1,211 @@
+//! The trainer's interpreter and losses against the golden vectors, and the three gradients against each other:
+//! libtorch's autograd, the exported gradient graph, the reference implementation's.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anomalens_exporter::gradient::classifier_gradient;
+use anomalens_models::graph::{Graph, reference};
+use anomalens_models::nets;
+use anomalens_models::preset::Preset;
+use anomalens_models::schedule::Schedule;
+use anomalens_tests::{golden, max_abs, npy, npy_i64, params, root, tiny};
+use anomalens_trainer::interpret::{self, Precision};
+use anomalens_trainer::losses::Diffusion;
+use anomalens_trainer::weights::{tensor, values};
+use ndarray::{ArrayD, IxDyn};
+use tch::{Device, Kind, Tensor};
+
+/// Outputs and logits: the golden vectors are f32, up to 3.4e-6 from f64.
+const OUTPUT: f64 = 2e-5;
+/// Gradient, absolute; it is itself about 1e-3.
+const GRADIENT: f64 = 1e-6;
+/// Terms of the hybrid loss: the golden vectors are f32, up to 2.4e-6 from f64.
+const LOSS: f64 = 1e-5;
+
+/// A network with its golden weights and inputs.
+struct Case {
+    graph: Graph,
+    weights: HashMap<String, Tensor>,
+    inputs: Vec<(&'static str, Tensor)>,
+}
+
+impl Case {
+    fn new(graph: Graph, folder: &Path) -> Self {
+        let weights = params(&folder.join("state_dict.pt"), graph.params());
+        let weights = weights.iter().map(|(name, array)| (name.clone(), tensor(array))).collect();
+        let mut inputs = vec![("x", tensor(&npy(&folder.join("x.npy"))))];
+        for name in ["t", "y"] {
+            let file = folder.join(format!("{name}.npy"));
+            if file.exists() {
+                inputs.push((name, Tensor::from_slice(npy_i64(&file).as_slice().unwrap())));
+            }
+        }
+        Self { graph, weights, inputs }
+    }
+
+    fn run(&self, graph: &Graph, precision: Precision) -> Vec<Tensor> {
+        let inputs: Vec<_> = self.inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        interpret::run(graph, &self.weights, &inputs, precision).unwrap()
+    }
+
+    fn input(&mut self, name: &str) -> &mut Tensor {
+        &mut self.inputs.iter_mut().find(|(n, _)| *n == name).unwrap().1
+    }
+}
+
+fn array(tensor: &Tensor) -> ArrayD<f32> {
+    let shape: Vec<usize> = tensor.size().iter().map(|&d| d as usize).collect();
+    ArrayD::from_shape_vec(IxDyn(&shape), values(tensor)).unwrap()
+}
+
+fn error(found: &Tensor, expected: &Path) -> f64 {
+    max_abs(&array(found), &npy(expected))
+}
+
+fn preset(name: &str) -> Preset {
+    let own = root().join(format!("tests/presets/{name}.toml"));
+    Preset::load(&if own.exists() { own.display().to_string() } else { name.to_owned() }).unwrap()
+}
+
+fn unet(name: &str, folder: &Path) {
+    let mut case = Case::new(nets::unet(&preset(name)).unwrap(), folder);
+    let expected = folder.join("out.npy");
+    // Composites by libtorch's own kernels, and walked into.
+    for (form, graph) in [("whole", case.graph.clone()), ("expanded", case.graph.expanded())] {
+        let error = error(&case.run(&graph, Precision::F32)[0], &expected);
+        println!("{} {form}: {error:.1e}", folder.display());
+        assert!(error <= OUTPUT, "{} {form}: {error:.1e}", folder.display());
+    }
+    // bf16 is another number, but not far: 8 bits of mantissa through the whole network.
+    let largest = npy(&expected).iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+    let half = error(&case.run(&case.graph, Precision::Bf16)[0], &expected) / largest;
+    println!("{} bf16: {half:.1e} of the largest value", folder.display());
+    assert!(half > OUTPUT && half < 0.1, "{}: bf16 {half:.1e}", folder.display());
+    // The comparer notices a timestep that is off by one.
+    *case.input("t") = case.inputs.iter().find(|(n, _)| *n == "t").unwrap().1.shallow_clone() + 1;
+    assert!(error(&case.run(&case.graph, Precision::F32)[0], &expected) > OUTPUT, "a wrong timestep passes");
+}
+
+fn classifier(name: &str, folder: &Path) {
+    let graph = nets::classifier(&preset(name)).unwrap();
+    let exported = classifier_gradient(&graph).unwrap();
+    let mut case = Case::new(graph, folder);
+    let x = case.input("x").shallow_clone().set_requires_grad(true);
+    *case.input("x") = x.shallow_clone();
+    let outputs = case.run(&case.graph, Precision::F32);
+    let logits = error(&outputs[0], &folder.join("logits.npy"));
+    let y = case.input("y").shallow_clone();
+    outputs[1].gather(1, &y.unsqueeze(1), false).sum(Kind::Float).backward();
+    let autograd = x.grad();
+    let by_graph = tch::no_grad(|| case.run(&exported, Precision::F32));
+    let golden = folder.join("grad.npy");
+    let errors = [
+        ("autograd against golden", error(&autograd, &golden)),
+        ("exported against golden", error(&by_graph[1], &golden)),
+        ("exported against autograd", max_abs(&array(&by_graph[1]), &array(&autograd))),
+    ];
+    println!("{}: logits {logits:.1e}, {errors:?}", folder.display());
+    assert!(logits <= OUTPUT, "{}: logits {logits:.1e}", folder.display());
+    for (between, error) in errors {
+        assert!(error <= GRADIENT, "{}: {between}: {error:.1e}", folder.display());
+    }
+    // The gradient of the other class is another one, and noticed.
+    *case.input("y") = 1 - y;
+    let wrong = tch::no_grad(|| case.run(&exported, Precision::F32));
+    assert!(error(&wrong[1], &golden) > GRADIENT, "the gradient of another class passes");
+}
+
+#[test]
+fn tiny_networks() {
+    unet("tiny", &tiny().join("unet"));
+    classifier("tiny", &tiny().join("classifier"));
+}
+
+#[test]
+fn golden_networks() {
+    let Some(golden) = golden() else { return };
+    unet("golden_a", &golden.join("unet_a"));
+    unet("golden_b", &golden.join("unet_b"));
+    classifier("golden_a", &golden.join("classifier_a"));
+}
+
+#[test]
+fn the_hybrid_loss_is_the_references() {
+    let Some(golden) = golden() else { return };
+    let (folder, preset) = (golden.join("loss_a"), preset("golden_a"));
+    let read = |name: &str| tensor(&npy(&folder.join(name)));
+    let t = Tensor::from_slice(npy_i64(&folder.join("t.npy")).as_slice().unwrap());
+    let y = Tensor::from_slice(npy_i64(&folder.join("y.npy")).as_slice().unwrap());
+    let (x0, noise) = (read("x0.npy"), read("noise.npy"));
+    let diffusion = Diffusion::new(&Schedule::new(&preset.schedule).unwrap(), Device::Cpu);
+    let x_t = diffusion.noised(&x0, &t, &noise);
+    let noised = error(&x_t, &folder.join("x_t.npy"));
+    assert!(noised <= 1e-6, "x_t: {noised:.1e}");
+
+    let graph = nets::unet(&preset).unwrap();
+    let case = Case::new(graph, &golden.join("unet_a"));
+    let inputs = [("x", &x_t), ("t", &t), ("y", &y)];
+    let out = interpret::run(&case.graph, &case.weights, &inputs, Precision::F32).unwrap();
+    let terms = diffusion.hybrid(&x0, &x_t, &t, &noise, &out[0]);
+    // Rows mse, bound and their sum, one column an image at t = 0, 1, 500, 999.
+    let expected = npy(&folder.join("terms_mse_vb_loss.npy"));
+    for (row, (name, found)) in
+        [("mse", &terms.mse), ("bound", &terms.bound), ("loss", &terms.total())].into_iter().enumerate()
+    {
+        let error = max_abs(&array(found), &expected.index_axis(ndarray::Axis(0), row));
+        println!("{name}: {error:.1e}");
+        assert!(error <= LOSS, "{name}: {error:.1e}");
+    }
+    // A variance that is not interpolated is noticed.
+    let wrong = diffusion.hybrid(&x0, &x_t, &t, &noise, &(&out[0] * 0.999));
+    assert!(max_abs(&array(&wrong.bound), &expected.index_axis(ndarray::Axis(0), 1)) > LOSS);
+}
+
+/// ε is detached in the bound: the bound alone gives no gradient to it, but does to the variances.
+#[test]
+fn the_bound_trains_the_variances_alone() {
+    let schedule = Schedule::new(&preset("tiny").schedule).unwrap();
+    let diffusion = Diffusion::new(&schedule, Device::Cpu);
+    let shape = [3, 1, 4, 4];
+    let options = (Kind::Float, Device::Cpu);
+    let (x0, noise) = (Tensor::rand(shape, options), Tensor::randn(shape, options));
+    let t = Tensor::from_slice(&[0i64, 10, 999]);
+    let x_t = diffusion.noised(&x0, &t, &noise);
+    let out = (Tensor::randn([3, 2, 4, 4], options) * 0.1).set_requires_grad(true);
+    diffusion.hybrid(&x0, &x_t, &t, &noise, &out).bound.sum(Kind::Float).backward();
+    let largest = |part: &Tensor| part.abs().max().double_value(&[]);
+    let parts = out.grad().chunk(2, 1);
+    assert_eq!(largest(&parts[0]), 0.0, "eps");
+    assert!(largest(&parts[1]) > 0.0, "v");
+}
+
+/// Every operation that the golden networks' graphs hold, against the reference interpreter in f64.
+#[test]
+fn the_interpreter_agrees_with_the_reference_interpreter() {
+    for (name, graph) in [
+        ("unet", nets::unet(&preset("tiny")).unwrap()),
+        ("gradient", classifier_gradient(&nets::classifier(&preset("tiny")).unwrap()).unwrap()),
+    ] {
+        let folder = tiny().join(if name == "unet" { "unet" } else { "classifier" });
+        let case = Case::new(graph, &folder);
+        let inputs: Vec<_> = ["x", "t", "y"]
+            .into_iter()
+            .map(|input| {
+                let file = folder.join(format!("{input}.npy"));
+                let value = match input {
+                    "x" => anomalens_models::graph::Tensor::F32(npy(&file)),
+                    _ => anomalens_models::graph::Tensor::I64(npy_i64(&file)),
+                };
+                (input, reference::Value::from(value))
+            })
+            .collect();
+        let weights = params(&folder.join("state_dict.pt"), case.graph.params());
+        let expected = reference::run(&case.graph, &weights, &inputs).unwrap();
+        for (found, (output, expected)) in case.run(&case.graph, Precision::F32).iter().zip(&expected) {
+            let error = max_abs(&array(found), expected);
+            println!("{name} {output}: {error:.1e}");
+            assert!(error <= OUTPUT, "{name} {output}: {error:.1e}");
+        }
+    }
+}
