@@ -15,8 +15,8 @@ demo: deps ## make a bundle, translate a real MR image with it, say where the re
 test: deps ## run every test that is not slow; needs no libtorch
 	scripts/with-deps $(CARGO) test --release --workspace
 
-deps: ## fetch ONNX Runtime and DICOM test files into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
-	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom
+deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
+	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
 
 deps-torch: ## fetch libtorch into .deps
 	$(PYTHON) scripts/deps libtorch
