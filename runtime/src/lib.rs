@@ -14,6 +14,7 @@
 pub mod bundle;
 pub mod ddim;
 pub mod engine;
+pub mod metrics;
 pub mod otsu;
 pub mod translate;
 
