@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! translate: read (DICOM or .npy) -> normalise -> frame -> runtime::translate -> undo -> write, report.html
+//! evaluate:  a cohort with masks; runtime::translate -> scores, thresholding's beside them
 //! inspect:   a bundle; or what would be done with an image, and why
 //! doctor:    what this machine can compute with
 //! ```
@@ -10,6 +11,7 @@
 
 mod args;
 mod doctor;
+mod evaluate;
 mod failure;
 mod inspect;
 mod interrupt;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Translate(args) => translate::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Inspect(args) => {
             let (text, outcome) = inspect::run(args)?;
             print(&text);

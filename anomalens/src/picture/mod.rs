@@ -10,11 +10,14 @@
 //! ```
 
 mod colour;
+mod sheet;
 mod text;
 mod tile;
 
 use image::{Rgb, RgbImage, imageops};
 use ndarray::{ArrayView2, ArrayView3, Axis};
+
+pub use sheet::{Sheet, SheetRow};
 
 use colour::{BACKGROUND, FAINT, OUTLINE, TEXT, WARNING, inferno};
 use text::Style;

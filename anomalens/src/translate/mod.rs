@@ -3,7 +3,7 @@
 mod account;
 mod array;
 mod input;
-mod options;
+pub mod options;
 mod result;
 mod write;
 

@@ -89,7 +89,10 @@ pub fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options)
     }
 }
 
-fn check(bundle: &Path, manifest: &Manifest, options: &Options) -> Result<()> {
+/// Whether the options fit the bundle.
+///
+/// Errors: each is the fault of the command line.
+pub fn check(bundle: &Path, manifest: &Manifest, options: &Options) -> Result<()> {
     options.plan(&Schedule::new(&manifest.preset.schedule)?)?;
     if options.batch == 0 {
         return Err(TranslateError::NoBatch.into());

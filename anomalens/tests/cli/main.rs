@@ -4,5 +4,6 @@ mod array;
 mod bundle;
 mod command;
 mod dicom;
+mod evaluate;
 mod output;
 mod support;

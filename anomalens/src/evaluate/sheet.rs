@@ -1,0 +1,73 @@
+//! Which slices a person should see: best, median, worst and some between; and healthy ones.
+
+/// Diseased slices on the sheet; odd, so that the median is one.
+const DISEASED: usize = 7;
+/// Healthy slices on the sheet.
+const HEALTHY: usize = 5;
+
+/// A slice to be shown: which of the scored ones, and why it was chosen.
+pub type Choice = (usize, &'static str);
+
+/// Chooses by rank: diseased slices from the largest Dice to the smallest, healthy ones from the lowest map to the
+/// highest. Each slice is (diseased, rank value): Dice, or the map's mean inside the brain.
+pub fn choose(slices: &[(bool, f64)]) -> Vec<Choice> {
+    let order = |diseased: bool| {
+        let mut order: Vec<usize> = (0..slices.len()).filter(|&i| slices[i].0 == diseased).collect();
+        let falling = |a: &usize, b: &usize| slices[*b].1.total_cmp(&slices[*a].1);
+        order.sort_by(|a, b| if diseased { falling(a, b) } else { falling(b, a) });
+        order
+    };
+    let names = |diseased: bool| match diseased {
+        true => ["best Dice", "median Dice", "worst Dice", "Dice between"],
+        false => ["lowest map", "median map", "highest map", "map between"],
+    };
+    let mut chosen = Vec::new();
+    for (diseased, most) in [(true, DISEASED), (false, HEALTHY)] {
+        let (order, [first, median, last, between]) = (order(diseased), names(diseased));
+        let n = order.len();
+        let shown = n.min(most);
+        for k in 0..shown {
+            let rank = if shown == 1 { 0 } else { k * (n - 1) / (shown - 1) };
+            let why = match k {
+                0 => first,
+                k if k + 1 == shown => last,
+                k if 2 * k + 1 == shown => median,
+                _ => between,
+            };
+            chosen.push((order[rank], why));
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn best_median_and_worst_are_shown() {
+        let mut slices: Vec<(bool, f64)> = (0..41).map(|i| (true, f64::from(i) / 41.0)).collect();
+        slices.extend((0..9).map(|i| (false, f64::from(i))));
+        let chosen = choose(&slices);
+        assert_eq!(chosen.len(), DISEASED + HEALTHY);
+        for expected in [
+            (40, "best Dice"),
+            (20, "median Dice"),
+            (0, "worst Dice"),
+            (41, "lowest map"),
+            (49, "highest map"),
+        ] {
+            assert!(chosen.contains(&expected), "{expected:?} not in {chosen:?}");
+        }
+    }
+
+    #[test]
+    fn few_slices_are_all_shown_once() {
+        for n in 0..6 {
+            let chosen = choose(&(0..n).map(|i| (true, i as f64)).collect::<Vec<_>>());
+            let mut places: Vec<_> = chosen.iter().map(|c| c.0).collect();
+            places.sort_unstable();
+            assert_eq!(places, (0..n).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `evaluate`: scores of a small cohort, and what an interrupted run leaves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anomalens_cohort::{Cohort, CohortInfo, CohortWriter, Item, Sample};
+use ndarray::{Array2, Array3};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Run, anomalens, listing, one_channel, run, tiny, told};
+
+const SIZE: usize = 32;
+const ITEMS: usize = 6;
+
+/// Discs with a brighter disc in every other one; six of them.
+fn cohort() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| write(&["t1", "t1ce", "t2", "flair"], true)).path()
+}
+
+fn write(channels: &[&str], masks: bool) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let info = CohortInfo {
+        kind: "discs".into(),
+        note: "six discs, made by a test; not for diagnostic use".into(),
+        channels: channels.iter().map(|name| name.to_string()).collect(),
+        size: SIZE,
+        percentile: 99.5,
+        generator: Value::Null,
+    };
+    let mut writer = CohortWriter::create(folder.path(), info).unwrap();
+    let disc = |y: usize, x: usize, centre: (f32, f32), radius: f32| {
+        (y as f32 - centre.0).hypot(x as f32 - centre.1) < radius
+    };
+    for i in 0..ITEMS {
+        let diseased = i % 2 == 1;
+        let brain = Array2::from_shape_fn((SIZE, SIZE), |(y, x)| disc(y, x, (16.0, 16.0), 12.0));
+        let spot = (14.0 + i as f32, 12.0);
+        let mask =
+            Array2::from_shape_fn((SIZE, SIZE), |(y, x)| diseased && disc(y, x, spot, 2.0 + i as f32 / 2.0));
+        let image = Array3::from_shape_fn((channels.len(), SIZE, SIZE), |(c, y, x)| {
+            let tissue = 0.3 + 0.05 * c as f32 + 0.01 * ((x * 7 + y * 3 + i) % 5) as f32;
+            f32::from(u8::from(brain[[y, x]])) * (tissue + f32::from(u8::from(mask[[y, x]])) * 0.4)
+        });
+        let item =
+            Item { subject: format!("s{:03}", i / 2), slice: i % 2, diseased, extra: Default::default() };
+        writer.push(Sample { item, image, mask: masks.then_some(mask), brain: Some(brain) }).unwrap();
+    }
+    writer.finish().unwrap();
+    folder
+}
+
+fn command(cohort: &Path, bundle: &Path, out: &Path, more: &[&str]) -> assert_cmd::Command {
+    let mut command = anomalens();
+    command.arg("evaluate").arg(cohort).arg("--bundle").arg(bundle).arg("--out").arg(out);
+    if !more.contains(&"--noise-level") {
+        command.args(["--noise-level", "2"]);
+    }
+    if !more.contains(&"--engine") {
+        command.args(["--engine", "tract", "--threads", "1"]);
+    }
+    command.args(more);
+    command
+}
+
+fn evaluate(out: &Path, more: &[&str]) -> Run {
+    told(&mut command(cohort(), tiny(), out, more))
+}
+
+fn csv(out: &Path) -> String {
+    fs::read_to_string(out.join("results.csv")).unwrap()
+}
+
+/// A run that nothing disturbed, two slices at once.
+fn undisturbed() -> &'static Path {
+    static FOLDER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    &FOLDER
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let out = folder.path().join("out");
+            evaluate(&out, &["--batch", "2"]).expect(
+                0,
+                &[
+                    "NOT FOR DIAGNOSTIC USE",
+                    "protocol",
+                    "for scoring only",
+                    "six discs",
+                    "anomaly map",
+                    "thresholding",
+                ],
+            );
+            (folder, out)
+        })
+        .1
+}
+
+#[test]
+fn scores_tables_and_a_sheet_are_written() {
+    let out = undisturbed();
+    assert_eq!(listing(out), ["parts", "results.csv", "sheet.png", "summary.json"]);
+    assert_eq!(listing(&out.join("parts")).len(), 1 + 2 * ITEMS / 2);
+    let csv = csv(out);
+    let lines: Vec<_> = csv.lines().collect();
+    assert!(lines[0].starts_with("# NOT FOR DIAGNOSTIC USE"), "{csv}");
+    assert_eq!(lines.len(), 2 + ITEMS);
+    let columns: Vec<_> = lines[1].split(',').collect();
+    let field = |line: usize, name: &str| -> &str {
+        lines[2 + line].split(',').nth(columns.iter().position(|c| *c == name).unwrap()).unwrap()
+    };
+    let original = Cohort::open(cohort()).unwrap();
+    for i in 0..ITEMS {
+        assert_eq!(lines[2 + i].split(',').count(), columns.len(), "{}", lines[2 + i]);
+        let pixels = original.mask(i).unwrap().unwrap().iter().filter(|m| **m).count();
+        assert_eq!(field(i, "lesion_pixels"), pixels.to_string());
+        assert_eq!(field(i, "dice").is_empty(), pixels == 0);
+        // Lesions are brighter than everything else: thresholding finds them all, but for Otsu's choice.
+        assert_eq!(field(i, "thresholding_auroc"), if pixels == 0 { "" } else { "1.000000" });
+    }
+    let summary: Value =
+        serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["notice"], "NOT FOR DIAGNOSTIC USE");
+    assert_eq!((&summary["slices"]["healthy"], &summary["slices"]["diseased"]), (&3.into(), &3.into()));
+    assert_eq!(summary["thresholding"]["auroc_pooled"], 1.0);
+    assert_eq!(summary["settings"]["noise level"], "2");
+    let dice: f64 = [1, 3, 5].map(|i| field(i, "dice").parse::<f64>().unwrap()).iter().sum::<f64>() / 3.0;
+    assert!((summary["ours"]["dice"].as_f64().unwrap() - dice).abs() < 1e-6);
+    // Random networks are no match for it, and that is said.
+    assert!(summary["verdict"].as_str().unwrap().contains("THRESHOLDING WINS"), "{summary}");
+    let sheet = image::open(out.join("sheet.png")).unwrap();
+    assert!(sheet.width() > 11 * 128 && sheet.height() > 6 * 128);
+}
+
+#[test]
+fn an_interrupted_run_is_continued_to_the_same_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    // What a run leaves that was killed while it wrote the third of three batches: two whole ones and a torn one.
+    fs::create_dir_all(out.join("parts")).unwrap();
+    for name in ["settings.json", "000000.json", "000000.npy", "000001.json", "000001.npy", "000002.npy"] {
+        fs::copy(undisturbed().join("parts").join(name), out.join("parts").join(name)).unwrap();
+    }
+    fs::write(out.join("parts/000002.npy.partial"), b"half").unwrap();
+    evaluate(&out, &["--batch", "2"]).expect(0, &["slices: 6, of which 4 are done"]);
+    assert_eq!(csv(&out), csv(undisturbed()));
+    // A batch that has changed since is made again.
+    fs::write(out.join("parts/000001.npy"), b"spoilt").unwrap();
+    evaluate(&out, &["--batch", "2"]).expect(0, &["of which 4 are done", "000001.json", "made again"]);
+    assert_eq!(csv(&out), csv(undisturbed()));
+    // And a finished one is scored again, without networks.
+    evaluate(&out, &["--batch", "2"]).expect(0, &["of which 6 are done"]);
+    assert_eq!(csv(&out), csv(undisturbed()));
+}
+
+#[test]
+fn a_limit_is_a_first_look_at_the_same_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    evaluate(&out, &["--batch", "2", "--limit", "3"]).expect(0, &["3 of the cohort's 6"]);
+    let first: Vec<String> =
+        csv(&out).lines().skip(2).map(|l| l.split(',').next().unwrap().to_owned()).collect();
+    assert_eq!(first, ["0", "1", "3"]);
+    // The batch that the limit cut short is made anew, whole.
+    evaluate(&out, &["--batch", "2"]).expect(0, &["slices: 6, of which 2 are done"]);
+    assert_eq!(csv(&out), csv(undisturbed()));
+    evaluate(&out, &["--batch", "2", "--limit", "3"]).expect(0, &["slices: 3, of which 3 are done"]);
+}
+
+#[test]
+fn another_batch_changes_last_bits_alone() {
+    /// The maps differ by rounding, some 1e-7 of values near 0.003; few pixels change ranks.
+    const TOLERANCE: f64 = 1e-3;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    evaluate(&out, &["--batch", "1"]).expect(0, &[]);
+    // An empty cell, or a name, is 0.
+    let numbers = |out: &Path| -> Vec<f64> {
+        let text = csv(out);
+        let cells = text.lines().skip(2).flat_map(|line| line.split(','));
+        cells.map(|cell| cell.parse().unwrap_or(0.0)).collect()
+    };
+    let (alone, together) = (numbers(&out), numbers(undisturbed()));
+    assert_eq!(alone.len(), together.len());
+    let worst = alone.iter().zip(&together).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= TOLERANCE, "{worst}");
+    evaluate(&out, &["--batch", "2"]).expect(1, &["batch 1, now it is 2"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_keeps_finished_batches() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let more = ["--batch", "1", "--noise-level", "12"];
+    let template = command(cohort(), tiny(), &out, &more);
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_anomalens"));
+    program.args(template.get_args()).stderr(Stdio::piped()).stdout(Stdio::null());
+    let child = program.spawn().unwrap();
+    let began = Instant::now();
+    while !out.join("parts/000000.json").exists() {
+        assert!(began.elapsed() < Duration::from_secs(120), "no batch was finished");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("slices are kept") && said.contains("the same command goes on"), "{said}");
+    assert_eq!(listing(&out), ["parts"]);
+    evaluate(&out, &more).expect(0, &["slices: 6, of which"]);
+    let other = folder.path().join("other");
+    evaluate(&other, &more).expect(0, &["of which 0 are done"]);
+    assert_eq!(csv(&out), csv(&other));
+}
+
+#[test]
+fn other_settings_are_refused() {
+    let out = undisturbed();
+    for (more, words) in [
+        (&["--scale", "3"][..], ["gradient scale 100", "3"]),
+        (&["--steps", "1"], ["steps every level", "1 a loop"]),
+        (&["--noise-level", "3"], ["noise level 2", "now it is 3"]),
+        (&["--engine", "ort"], ["engine tract", "now it is ort"]),
+    ] {
+        let more: Vec<_> = more.iter().copied().chain(["--batch", "2"]).collect();
+        evaluate(out, &more).expect(1, &[words[0], words[1], "choose another --out"]);
+    }
+    told(&mut command(cohort(), one_channel(), out, &[]))
+        .expect(1, &["channels t1, t1ce, t2, flair, expected"]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("mine.txt"), "kept").unwrap();
+    evaluate(folder.path(), &[]).expect(1, &["mine.txt", "new or an empty folder"]);
+    assert_eq!(listing(folder.path()), ["mine.txt"]);
+    evaluate(&folder.path().join("mine.txt"), &[]).expect(1, &["found a file"]);
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    told(&mut command(Path::new("/nowhere"), tiny(), &out, &[])).expect(1, &["/nowhere", "cohort"]);
+    let without = write(&["t1", "t1ce", "t2", "flair"], false);
+    told(&mut command(without.path(), tiny(), &out, &[])).expect(1, &["no masks.npy"]);
+    let swapped = write(&["flair", "t1", "t1ce", "t2"], true);
+    told(&mut command(swapped.path(), tiny(), &out, &[]))
+        .expect(1, &["channels flair, t1, t1ce, t2, expected t1, t1ce, t2, flair"]);
+    for (more, words) in [
+        (&["--noise-level", "2", "--steps", "3"][..], "3 steps to noise level 2"),
+        (&["--limit", "0"], "--limit 0"),
+        (&["--batch", "0"], "batch 0"),
+        (&["--spacing", "2"], "nothing to space"),
+    ] {
+        evaluate(&out, more).expect(2, &[words]);
+    }
+    assert!(listing(folder.path()).is_empty());
+    run(&["evaluate", "--help"]).expect(0, &["Examples:", "Exit codes", "--limit"]);
+}
