@@ -1,13 +1,26 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
 
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use anomalens_cohort::synthetic::{self, Settings, Source};
+use anomalens_cohort::synthetic::{self, Format, Settings, Source};
+use anomalens_cohort::{Cohort, CohortError, sheet};
 use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+/// Time between two lines of progress where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Makes labelled images to train and to measure on. Not for diagnostic use.
 #[derive(Parser)]
-#[command(name = "anomalens-cohort", version, arg_required_else_help = true)]
+#[command(
+    name = "anomalens-cohort",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage."
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -16,7 +29,22 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Make synthetic brains: T1, T1ce, T2 and FLAIR, half of the slices with a lesion
+    #[command(after_help = "\
+Examples:
+  anomalens-cohort synthetic -o cohort --slices 2000 --seed 1
+  anomalens-cohort synthetic -o held-out --slices 200 --seed 2
+  anomalens-cohort synthetic -o study --slices 8 --seed 3 --format dicom
+  anomalens-cohort synthetic -o tiny --slices 20 --seed 4 --size 32 --anatomy phantom
+
+The same seed gives the same bytes, on every machine. ANOMALENS_MNI152 names the folder of the template's maps: `make
+deps` fetches them, scripts/with-deps sets it. All subjects deform one template: docs/synthetic.md says what that means.")]
     Synthetic(Synthetic),
+    /// Draw a contact sheet of a cohort of arrays: a row a slice, its channels, the lesion's outline
+    #[command(after_help = "\
+Examples:
+  anomalens-cohort sheet cohort -o cohort.png
+  anomalens-cohort sheet cohort -o more.png --first 100 --rows 20")]
+    Sheet(Sheet),
 }
 
 #[derive(clap::Args)]
@@ -24,7 +52,7 @@ struct Synthetic {
     /// The cohort's folder: new or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// How many slices, half of them diseased
+    /// How many slices: as arrays half of them diseased, else whole subjects with at least so many
     #[arg(long, value_name = "N")]
     slices: usize,
     /// Everything random follows from it
@@ -33,9 +61,41 @@ struct Synthetic {
     /// Height and width, pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 64)]
     size: usize,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = FormatArg::Arrays)]
+    format: FormatArg,
     /// The brain that every subject deforms
     #[arg(long, value_enum, default_value_t = Anatomy::Mni152)]
     anatomy: Anatomy,
+    /// Number of the first subject
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    first: u64,
+}
+
+#[derive(clap::Args)]
+struct Sheet {
+    /// The cohort
+    #[arg(value_name = "DIR")]
+    cohort: PathBuf,
+    /// The picture; replaced if it is there
+    #[arg(short, long, value_name = "FILE.png")]
+    output: PathBuf,
+    /// The first item
+    #[arg(long, value_name = "ITEM", default_value_t = 0)]
+    first: usize,
+    /// How many items
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    rows: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatArg {
+    /// images.npy, masks.npy, cohort.json: what training and evaluation read
+    Arrays,
+    /// As BRATS: a folder a subject, a volume a contrast, a volume for the mask
+    Nifti,
+    /// A study a subject, a series a contrast; the masks as arrays under truth/
+    Dicom,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,13 +106,80 @@ enum Anatomy {
     Phantom,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let Command::Synthetic(args) = args.command;
+pub fn run(args: Args) -> Result<(), CohortError> {
+    match args.command {
+        Command::Synthetic(args) => make(args),
+        Command::Sheet(args) => {
+            sheet::write(&Cohort::open(&args.cohort)?, args.first, args.rows, &args.output)
+        }
+    }
+}
+
+fn make(args: Synthetic) -> Result<(), CohortError> {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
     let source = match args.anatomy {
         Anatomy::Mni152 => Source::mni152_from_environment()?,
         Anatomy::Phantom => Source::Phantom,
     };
-    let settings = Settings { slices: args.slices, seed: args.seed, size: args.size, source };
-    synthetic::write(&args.output, &settings, |_, _| true)?;
+    let format = match args.format {
+        FormatArg::Arrays => Format::Arrays,
+        FormatArg::Nifti => Format::Nifti,
+        FormatArg::Dicom => Format::Dicom,
+    };
+    let Synthetic { slices, seed, size, first, .. } = args;
+    let settings = Settings { slices, seed, size, source, first };
+    // Where no handler can be set, an interrupt ends the program at once; the folder is then left, hidden.
+    let caught = ctrlc::set_handler(|| {
+        eprintln!("interrupted: stopping after this subject");
+        INTERRUPTED.store(true, Ordering::SeqCst);
+    });
+    if let Err(error) = caught {
+        eprintln!("warning: {error}; an interrupt may leave a hidden folder behind");
+    }
+    let mut progress = Progress::start();
+    let result = synthetic::write(&args.output, format, &settings, |done, total| {
+        progress.step(done, total);
+        !INTERRUPTED.load(Ordering::SeqCst)
+    });
+    progress.finish();
+    result?;
+    println!("{}: {}", args.output.display(), synthetic::NOTE);
     Ok(())
+}
+
+/// A bar on a terminal, now and then a line elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    fn start() -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template("[{bar:30}] {pos}/{len} slices, {elapsed} gone, {eta} left")
+                    .expect("a constant template");
+            ProgressBar::new(0).with_style(style.progress_chars("=> "))
+        });
+        let now = Instant::now();
+        Self { bar, began: now, told: now }
+    }
+
+    fn step(&mut self, done: usize, total: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        } else if done == total || self.told.elapsed() >= PAUSE {
+            self.told = Instant::now();
+            let left = self.began.elapsed().mul_f64((total - done) as f64 / done.max(1) as f64);
+            eprintln!("{done}/{total} slices, {} left", HumanDuration(left));
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }

@@ -16,6 +16,7 @@
 pub mod arrays;
 mod error;
 mod npy;
+pub mod sheet;
 pub mod synthetic;
 
 pub use arrays::{Cohort, CohortInfo, CohortWriter, Counts, Item, Sample};

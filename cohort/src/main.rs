@@ -4,14 +4,16 @@ mod cli;
 
 use std::process::ExitCode;
 
+use anomalens_cohort::CohortError;
 use clap::Parser;
 
 fn main() -> ExitCode {
     match cli::run(cli::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            // The messages hold their causes.
+            eprintln!("error: {}", error.to_string().replace('\n', " "));
+            ExitCode::from(if matches!(error, CohortError::Setting { .. }) { 2 } else { 1 })
         }
     }
 }

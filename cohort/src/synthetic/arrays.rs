@@ -1,5 +1,6 @@
 //! Synthetic brains as a cohort of arrays.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_models::image::normalise::Normaliser;
@@ -8,7 +9,7 @@ use serde_json::{Map, json};
 
 use super::parameters::{CHANNELS, Parameters};
 use super::subject::Subject;
-use super::{Anatomy, KIND, NOTE, Settings};
+use super::{KIND, NOTE, Settings, produce};
 use crate::{CohortError, CohortInfo, CohortWriter, Item, Sample};
 
 /// A pixel belongs to the mask from this share of lesion on.
@@ -27,6 +28,13 @@ pub(super) struct Labelled {
     pub diseased: Option<bool>,
     /// Mean over the mask of the sum over channels of |image − same anatomy without lesion|.
     pub contrast: f32,
+}
+
+impl Labelled {
+    /// Pixels in the mask.
+    pub fn pixels(&self) -> usize {
+        self.mask.iter().filter(|&&m| m).count()
+    }
 }
 
 /// Normalises a subject's slab and labels its slices.
@@ -71,67 +79,60 @@ pub(super) fn label(subject: &Subject, set: &Parameters) -> Result<Vec<Labelled>
         .collect())
 }
 
-/// Makes a cohort of arrays in `dir`, which must not exist or be empty: subject after subject, until there are
-/// enough slices of each class. `progress` is told how many of how many slices there are; false stops.
-///
-/// Errors: [`CohortError::Setting`], [`CohortError::Template`], [`CohortError::Output`],
-/// [`CohortError::Interrupted`].
-pub fn write(
+/// Makes a cohort of arrays: subject after subject, until there are enough slices of each class.
+pub(super) fn write(
     dir: &Path,
     settings: &Settings,
+    set: &Parameters,
     mut progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<(), CohortError> {
-    settings.check()?;
-    let set = Parameters::default();
     let info = CohortInfo {
         kind: KIND.into(),
         note: NOTE.into(),
         channels: CHANNELS.map(str::to_owned).to_vec(),
         size: settings.size,
         percentile: set.percentile,
-        generator: settings.generator(&set),
+        generator: settings.generator(set),
     };
     // First, so that a bad place is known before anything is computed.
     let mut writer = CohortWriter::create(dir, info)?;
-    let anatomy = Anatomy::load(&settings.source)?;
     // Healthy, diseased.
     let mut wanted = [settings.slices.div_ceil(2), settings.slices / 2];
     let mut barren = 0;
-    for number in 1.. {
+    produce::subjects(settings, set, |subject| {
+        let before = writer.len();
+        for (slice, labelled) in label(&subject, set)?.into_iter().enumerate() {
+            let Some(diseased) = labelled.diseased else { continue };
+            let left = &mut wanted[usize::from(diseased)];
+            if *left > 0 {
+                *left -= 1;
+                writer.push(sample(&subject, slice, diseased, labelled))?;
+            }
+        }
         if !progress(writer.len(), settings.slices) {
             return Err(CohortError::Interrupted);
         }
-        if wanted == [0, 0] {
-            break;
-        }
-        let before = writer.len();
-        let subject = Subject::make(&anatomy, &set, settings.seed, number, settings.size);
-        for (slice, labelled) in label(&subject, &set)?.into_iter().enumerate() {
-            let Some(diseased) = labelled.diseased else { continue };
-            let left = &mut wanted[usize::from(diseased)];
-            if *left == 0 {
-                continue;
-            }
-            *left -= 1;
-            let mut extra = Map::new();
-            if diseased {
-                let pixels = labelled.mask.iter().filter(|&&m| m).count();
-                extra.insert("lesion_pixels".into(), json!(pixels));
-                extra.insert("lesion_contrast".into(), json!(labelled.contrast));
-                extra.insert("iso_flair".into(), json!(subject.iso_flair));
-            }
-            let item = Item { subject: format!("s{number:04}"), slice, diseased, extra };
-            let (mask, brain) = (Some(labelled.mask), Some(labelled.brain));
-            writer.push(Sample { item, image: labelled.image, mask, brain })?;
-        }
         barren = if writer.len() > before { 0 } else { barren + 1 };
-        if barren == BARREN {
-            return Err(CohortError::Setting {
+        match () {
+            () if wanted == [0, 0] => Ok(ControlFlow::Break(())),
+            () if barren == BARREN => Err(CohortError::Setting {
                 what: "the size",
                 found: settings.size.to_string(),
                 expected: "one at which both classes appear; choose a larger one".into(),
-            });
+            }),
+            () => Ok(ControlFlow::Continue(())),
         }
-    }
+    })?;
     writer.finish()
+}
+
+fn sample(subject: &Subject, slice: usize, diseased: bool, labelled: Labelled) -> Sample {
+    let mut extra = Map::new();
+    if diseased {
+        extra.insert("lesion_pixels".into(), json!(labelled.pixels()));
+        extra.insert("lesion_contrast".into(), json!(labelled.contrast));
+        extra.insert("iso_flair".into(), json!(subject.iso_flair));
+    }
+    let item = Item { subject: subject.name(), slice, diseased, extra };
+    Sample { item, image: labelled.image, mask: Some(labelled.mask), brain: Some(labelled.brain) }
 }

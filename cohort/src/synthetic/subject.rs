@@ -72,6 +72,11 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// Its name, e.g. `s0001`.
+    pub fn name(&self) -> String {
+        format!("s{:04}", self.number)
+    }
+
     /// Makes subject `number` (from 1) of a seed at `size` pixels along an edge.
     pub fn make(anatomy: &Anatomy, set: &Parameters, seed: u64, number: u64, size: usize) -> Self {
         let mut shape = Stream::new(seed, number, Part::Shape);

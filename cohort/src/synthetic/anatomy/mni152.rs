@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nifti::{NiftiObject, NiftiVolume, ReaderOptions};
+use nifti::{NiftiError, NiftiObject, NiftiVolume, ReaderOptions};
 
 use super::Anatomy;
 use crate::CohortError;
@@ -36,7 +36,10 @@ pub(super) fn load(folder: &Path) -> Result<Anatomy, CohortError> {
 fn read(folder: &Path, map: &str) -> Result<Vec<u8>, CohortError> {
     let path = folder.join(format!("mni_icbm152_{map}_tal_nlin_sym_09a_converted.nii.gz"));
     let wrong = |found: String| CohortError::Template { path: path.clone(), found };
-    let object = ReaderOptions::new().read_file(&path).map_err(|e| wrong(e.to_string()))?;
+    let object = ReaderOptions::new().read_file(&path).map_err(|e| match e {
+        NiftiError::Io(e) => wrong(e.to_string()),
+        e => wrong(format!("no readable NIfTI file ({e})")),
+    })?;
     let volume = object.into_volume();
     let dims: Vec<usize> = volume.dim().iter().map(|&n| usize::from(n)).collect();
     if dims != DIMS {
