@@ -11,7 +11,7 @@
 mod card;
 mod source;
 
-pub use source::Source;
+pub use source::{Source, StatsMismatch};
 
 use std::fs::File;
 use std::io;
@@ -50,6 +50,8 @@ pub struct Request<'a> {
     pub gate: Gate,
     /// Where the weights come from, in a person's words.
     pub note: Option<&'a str>,
+    /// Markdown that is put at the end of the model card: figures, limits.
+    pub card: Option<&'a str>,
 }
 
 /// What is being done, for a progress bar.
@@ -73,6 +75,9 @@ pub type Progress<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
+    /// What the trainer says beside the weights does not fit.
+    #[error(transparent)]
+    Stats(#[from] StatsMismatch),
     /// Neither network was given.
     #[error(
         "bundle '{output}': found no checkpoint, expected a U-Net, a classifier or both; give --unet or --classifier"
@@ -127,9 +132,11 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
     if networks.is_empty() {
         return Err(WriteError::Nothing { output: request.output.display().to_string() });
     }
+    let mut training = Vec::new();
     for network in &networks {
         let name = format!("{} of preset '{}'", network.graph.name(), request.preset.name);
         network.source.check(&name, network.graph.params())?;
+        training.extend(network.source.training(request.preset)?);
     }
     let folder = OutputFolder::create(request.output)?;
     write_weights(&folder, &networks, progress)?;
@@ -150,6 +157,7 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         tool: TOOL.into(),
         preset: request.preset.clone(),
         provenance: provenance(request.note, &networks),
+        training,
         step_convention: "max(level - 1, 0)".into(),
         clamp: "none".into(),
         target: "portable".into(),
@@ -157,7 +165,7 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         verification,
         files: Default::default(),
     };
-    folder.write(MODEL_CARD, card::text(&manifest, &networks).as_bytes())?;
+    folder.write(MODEL_CARD, card::text(&manifest, &networks, request.card).as_bytes())?;
     for file in networks.iter().map(|n| n.file).chain([WEIGHTS, MODEL_CARD]) {
         let entry = FileEntry::of(&folder.path().join(file)).map_err(|e| folder.error(file, e))?;
         manifest.files.insert(file.to_owned(), entry);
@@ -197,10 +205,8 @@ fn write_weights(
     progress: &mut Progress<'_>,
 ) -> Result<(), WriteError> {
     let full = |error: io::Error| folder.error(WEIGHTS, error);
-    let named = |n: &Network<'_>, p: &ParamSpec| ParamSpec {
-        name: format!("{}{}", n.prefix, p.name),
-        ..p.clone()
-    };
+    let named =
+        |n: &Network<'_>, p: &ParamSpec| ParamSpec { name: format!("{}{}", n.prefix, p.name), ..p.clone() };
     let specs = networks.iter().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
     let total = networks.iter().map(|n| n.graph.param_count()).sum();
     let file = File::create(folder.path().join(WEIGHTS)).map_err(full)?;

@@ -92,6 +92,9 @@ struct BundleArgs {
     /// Where the weights come from, in your words; shown in every report
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// Markdown file to put at the end of the model card: figures, limits
+    #[arg(long, value_name = "FILE.md")]
+    card: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

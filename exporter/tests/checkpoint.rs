@@ -10,7 +10,10 @@ use anomalens_models::weights::WeightsWriter;
 use support::{Tensor, Value, dict, write_pt};
 
 fn specs(specs: &[(&str, &[usize])]) -> Vec<ParamSpec> {
-    specs.iter().map(|(name, shape)| ParamSpec { name: (*name).into(), shape: shape.to_vec(), init: Init::Zeros }).collect()
+    specs
+        .iter()
+        .map(|(name, shape)| ParamSpec { name: (*name).into(), shape: shape.to_vec(), init: Init::Zeros })
+        .collect()
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         output: &folder,
         gate: Gate::None,
         note: None,
+        card: None,
     };
     write(&request, &mut |_| ControlFlow::Continue(())).unwrap();
     let graph = make(&folder, &preset);
@@ -125,6 +126,7 @@ fn whatever_fails_nothing_is_left() {
         output: &output,
         gate,
         note: None,
+        card: None,
     };
     // Stopped at each step in turn, until one run gets through.
     let mut steps = 0;

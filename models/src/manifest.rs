@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::preset::Preset;
+use crate::stats::Training;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
@@ -45,6 +46,9 @@ pub struct Manifest {
     pub preset: Preset,
     /// Where the weights come from, in a person's words; shown in every report.
     pub provenance: String,
+    /// How each network was trained, as far as its trainer said so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub training: Vec<Training>,
     /// How a noise level becomes the number that the networks are given: always `max(level - 1, 0)`.
     pub step_convention: String,
     /// Clamp of the predicted x_0, or `none`.

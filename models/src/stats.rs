@@ -42,8 +42,8 @@ pub struct Training {
     pub seed: u64,
     /// `f32` or `bf16` products.
     pub precision: String,
-    /// The last means of the loss and its parts.
-    pub figures: serde_json::Map<String, serde_json::Value>,
+    /// The means of the loss and its parts on the way: a few lines of the run's metrics, the last one included.
+    pub curve: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// The images that a network was trained on.

@@ -97,7 +97,7 @@ mod tests {
             params.iter().for_each(|(_, p)| p.pow_tensor_scalar(3).sum(Kind::Float).backward());
             adam.step(&mut params, step, 0.1);
         }
-        let found = Vec::<f32>::try_from(&params.iter().next().unwrap().1).unwrap();
+        let found = Vec::<f32>::try_from(params.iter().next().unwrap().1).unwrap();
         for (found, expected) in found.iter().zip(PYTORCH) {
             assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
         }

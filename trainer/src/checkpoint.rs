@@ -48,7 +48,7 @@ impl State {
 
     /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, and removes all but the last two.
     ///
-    /// Errors: [`TrainError::Io`]; the checkpoints before stay as they are.
+    /// Errors: [`TrainError::NotFinite`], [`TrainError::Io`]; the checkpoints before stay as they are.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, TrainError> {
         let path = folder.join(file_name(self.step));
         let (first, second) = self.adam.moments();
@@ -64,9 +64,14 @@ impl State {
                 tensors.push((format!("{prefix}{name}"), tensor));
             }
         }
+        let before = last_name(folder);
+        // The last step may have made them so, and no loss has been seen since.
+        if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !finite(tensor)) {
+            let (step, name) = (self.step, name.clone());
+            return Err(TrainError::NotFinite { step, name, kept: before });
+        }
         let metadata = HashMap::from([("step".to_owned(), self.step.to_string())]);
         let bytes = encode(&tensors, metadata);
-        let before = last_name(folder);
         write_whole(&path, &bytes).map_err(|source| TrainError::Io {
             path: path.clone(),
             source,
@@ -100,6 +105,10 @@ impl State {
             what,
             found,
             expected,
+            before: match list(folder).into_iter().rev().nth(1) {
+                Some(step) => format!("'{}'", folder.join(file_name(step)).display()),
+                None => "the first step, as none is before it".to_owned(),
+            },
         };
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|e| wrong("file".into(), e.to_string(), "a whole safetensors file".into()))?;
@@ -151,6 +160,10 @@ fn list(folder: &Path) -> Vec<usize> {
     steps
 }
 
+fn finite(tensor: &Tensor) -> bool {
+    tensor.isfinite().all().int64_value(&[]) != 0
+}
+
 /// Tensors as the bytes of a safetensors file.
 pub fn encode(tensors: &[(String, &Tensor)], metadata: HashMap<String, String>) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> =
@@ -162,11 +175,24 @@ pub fn encode(tensors: &[(String, &Tensor)], metadata: HashMap<String, String>) 
     serialize(views, Some(metadata)).expect("names differ")
 }
 
+/// What the name of a file begins with while it is written.
+const PARTIAL: &str = ".partial-";
+
+/// Removes files that a killed program was writing. Nobody else may be writing into the folder.
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(PARTIAL)) {
+            // One that cannot be removed costs space, not the run.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes a file that is either whole or absent, also when the power fails.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().expect("a file in a folder");
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".partial-");
+    builder.prefix(PARTIAL);
     // As any other file: the folder's owner decides who may read it, by the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

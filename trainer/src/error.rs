@@ -105,7 +105,7 @@ pub enum TrainError {
     },
     /// A checkpoint that is damaged or belongs to another network.
     #[error(
-        "checkpoint '{}': {what}: found {found}, expected {expected}; remove the file to go on from the one before, or begin another run with --output",
+        "checkpoint '{}': {what}: found {found}, expected {expected}; remove the file to go on from {before}, or begin another run with --output",
         path.display()
     )]
     Checkpoint {
@@ -117,6 +117,17 @@ pub enum TrainError {
         found: String,
         /// What it should be.
         expected: String,
+        /// Where the run goes on without it.
+        before: String,
+    },
+    /// Another program is at work on the run.
+    #[error(
+        "run '{}': found another anomalens-train at work on it, expected none; wait for it to end, or choose another folder with --output",
+        run.display()
+    )]
+    Busy {
+        /// The run's folder.
+        run: PathBuf,
     },
     /// A file of the run could not be read or written.
     #[error("{}: {source}; {kept}", path.display())]
@@ -130,7 +141,7 @@ pub enum TrainError {
     },
     /// The loss is not a number, or far beyond what an untrained network has.
     #[error(
-        "step {step}: {what} is {found}, expected a finite loss below {most}: training has come apart; {kept}. Try a lower --learning-rate, or --clip-gradient 1"
+        "step {step}: {what} is {found}, expected a finite loss below {most}: training has come apart; the last good checkpoint is {kept}. Begin anew with a lower --learning-rate, or --clip-gradient 1, and another --output"
     )]
     Exploded {
         /// The step, from 1.
@@ -141,6 +152,30 @@ pub enum TrainError {
         found: f64,
         /// The bound.
         most: f64,
+        /// The last good checkpoint.
+        kept: String,
+    },
+    /// Numbers that are no longer numbers, found before they were written.
+    #[error(
+        "step {step}: {name} holds infinity or NaN, expected finite numbers: training has come apart, and this state was not written; the last good checkpoint is {kept}. Begin anew with a lower --learning-rate, or --clip-gradient 1, and another --output"
+    )]
+    NotFinite {
+        /// Steps done.
+        step: usize,
+        /// The parameter, average or moment.
+        name: String,
+        /// The last good checkpoint.
+        kept: String,
+    },
+    /// A step could not be made, for a reason that is no fault of the numbers.
+    #[error(
+        "step {step}: {source}; the last good checkpoint is {kept}: mend the cause and give the same command again to go on"
+    )]
+    Step {
+        /// The step, from 1.
+        step: usize,
+        /// The cause.
+        source: Box<TrainError>,
         /// The last good checkpoint.
         kept: String,
     },

@@ -26,6 +26,7 @@ use crate::adam::{average, clip_gradients};
 use crate::batches::{self, Batches};
 use crate::checkpoint::{State, last_name};
 use crate::error::TrainError;
+use crate::interpret::InterpretError;
 use crate::task::{Loss, Task};
 use folder::Folder;
 use metrics::Metrics;
@@ -33,6 +34,9 @@ use metrics::Metrics;
 /// A loss beyond this is no training any more: an untrained noise predictor has an error of 1, an untrained classifier
 /// a cross-entropy of ln 2.
 const EXPLODED: f64 = 100.0;
+
+/// Lines of metrics that go into `stats.json`.
+const CURVE: usize = 12;
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +84,9 @@ pub fn train(
         Some(state) => state,
         None => State::initial(task.graph(), settings.seed, settings.ema.is_some(), device),
     };
+    if let Some(file) = folder.result(settings).filter(|_| state.step == settings.iterations) {
+        return Ok(Ended::Complete(file));
+    }
     let mut metrics = Metrics::resume(&folder, state.step)?;
     let mut batches = Batches::new(cohort, settings.batch, settings.seed);
     let (begun, first) = (Instant::now(), state.step);
@@ -96,7 +103,7 @@ pub fn train(
             return Ok(Ended::Stopped { step: state.step, checkpoint });
         }
         let loss = step(&task, settings, &mut state, &mut batches, device)
-            .map_err(|e| e.told(|| format!("the last good checkpoint is {}", last_name(&checkpoints))))?;
+            .map_err(|e| e.at(state.step + 1, last_name(&checkpoints)))?;
         metrics.add(&loss);
         let now = progress(state.step, metrics.loss());
         if state.step.is_multiple_of(settings.log_every) || state.step == settings.iterations {
@@ -107,7 +114,7 @@ pub fn train(
         }
         flow = on_step(now);
     }
-    let statistics = stats::training(settings, cohort, metrics.last())?;
+    let statistics = stats::training(settings, cohort, metrics.curve(CURVE))?;
     folder.finish(settings, state.ema.as_ref().unwrap_or(&state.model), &statistics).map(Ended::Complete)
 }
 
@@ -133,7 +140,10 @@ fn step(
         return Err(exploded("the loss", loss.guard));
     }
     state.model.zero_grad();
-    loss.total.backward();
+    loss.total.f_backward().map_err(|source| {
+        let graph = task.graph().name().to_owned();
+        InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source }
+    })?;
     let norm = clip_gradients(&mut state.model, settings.clip_gradient);
     if !norm.is_finite() {
         return Err(exploded("the gradient's norm", norm));
@@ -149,13 +159,13 @@ fn step(
 }
 
 impl TrainError {
-    /// The error with what a reader wants to know of the run's folder.
-    fn told(self, kept: impl Fn() -> String) -> Self {
+    /// The error of a step with what a reader wants to know of the run's folder.
+    fn at(self, step: usize, kept: String) -> Self {
         match self {
             Self::Exploded { step, what, found, most, .. } => {
-                Self::Exploded { step, what, found, most, kept: kept() }
+                Self::Exploded { step, what, found, most, kept }
             }
-            other => other,
+            other => Self::Step { step, source: Box::new(other), kept },
         }
     }
 }

@@ -64,6 +64,7 @@ fn bundle(preset: &Preset, unet: Source, classifier: Option<Source>, gate: Gate)
         output: folder.path(),
         gate,
         note: Some("random <weights>"),
+        card: None,
     };
     write(&request, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
     folder

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use anomalens_models::manifest::{Manifest, ParityCheck, WEIGHTS};
+use anomalens_models::stats::Training;
+use serde_json::{Map, Value};
 
 use super::Network;
 
-pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>]) -> String {
+pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&str>) -> String {
     let preset = &manifest.preset;
     let channels: Vec<&str> = preset.image.channels.iter().map(|c| c.name.as_str()).collect();
     let (size, translate) = (preset.image.size, &preset.translate);
@@ -51,9 +53,57 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>]) -> String {
         "\nThe parameters are in `{WEIGHTS}` ({}); the graphs point into it.",
         manifest.precision
     );
+    for training in &manifest.training {
+        recipe(&mut text, training);
+    }
     text.push_str("\n## Verification\n\n");
     verification(&mut text, manifest);
+    if let Some(more) = more {
+        let _ = write!(text, "\n{}\n", more.trim());
+    }
     text
+}
+
+fn recipe(text: &mut String, training: &Training) {
+    let Training { network, tool, cohort, iterations, batch, learning_rate, .. } = training;
+    let average = training.ema.map_or("none".to_owned(), |rate| rate.to_string());
+    let fall = match training.cosine {
+        0.0 => "constant".to_owned(),
+        share => format!("falling to 0 along half a cosine over the last {:.0} %", 100.0 * share),
+    };
+    let _ = write!(
+        text,
+        "\n## How the {network} was trained\n\n\
+         - images: {kind}, {healthy} healthy and {diseased} diseased slices (fingerprint {fingerprint}). {note}\n\
+         - recipe: {iterations} steps of {batch} images, Adam at {learning_rate} ({fall}), average of the parameters: \
+         {average}, seed {seed}, {precision}, by {tool}\n\n",
+        kind = cohort.kind,
+        healthy = cohort.healthy,
+        diseased = cohort.diseased,
+        fingerprint = cohort.fingerprint.get(..12).unwrap_or(&cohort.fingerprint),
+        note = cohort.note,
+        seed = training.seed,
+        precision = training.precision,
+    );
+    curve(text, &training.curve);
+}
+
+/// The loss on the way, one column a figure.
+fn curve(text: &mut String, lines: &[Map<String, Value>]) {
+    let Some(last) = lines.last() else { return };
+    let names: Vec<&String> =
+        last.keys().filter(|name| !matches!(name.as_str(), "images_per_second" | "learning_rate")).collect();
+    let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    text.push_str(&row(names.iter().map(|name| name.replace('_', " ")).collect()));
+    text.push_str(&row(names.iter().map(|_| "---".to_owned()).collect()));
+    for line in lines {
+        let cell = |name: &&String| match line.get(*name) {
+            Some(Value::Number(n)) if n.is_f64() => format!("{:.4}", n.as_f64().unwrap_or(f64::NAN)),
+            Some(value) => value.to_string(),
+            None => String::new(),
+        };
+        text.push_str(&row(names.iter().map(cell).collect()));
+    }
 }
 
 fn verification(text: &mut String, manifest: &Manifest) {

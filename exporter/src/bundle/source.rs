@@ -1,8 +1,11 @@
 //! Where the parameters of a network come from.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use anomalens_models::graph::{ParamSource, ParamSpec};
+use anomalens_models::preset::Preset;
+use anomalens_models::stats::{STATS, Stats, StatsError, Training};
 use anomalens_models::weights::{RandomWeights, check_keys};
 use ndarray::ArrayD;
 
@@ -16,6 +19,30 @@ pub enum Source {
     Random(RandomWeights),
 }
 
+/// Why what the trainer says beside the weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatsMismatch {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Stats(#[from] StatsError),
+    /// The network was trained by another definition.
+    #[error(
+        "{}: {what}: found {found} when the network was trained, expected {expected} by the preset; give the preset that it was trained by",
+        path.display()
+    )]
+    Differs {
+        /// The trainer's file.
+        path: PathBuf,
+        /// What was compared.
+        what: &'static str,
+        /// At training.
+        found: String,
+        /// Of the preset given now.
+        expected: String,
+    },
+}
+
 impl Source {
     /// Checks that these are the parameters of a network; `network` names it in the error.
     ///
@@ -25,6 +52,29 @@ impl Source {
             Self::Checkpoint(checkpoint) => checkpoint.check(network, params),
             Self::Random(weights) => Ok(check_keys("random weights", network, weights.shapes(), params)?),
         }
+    }
+
+    /// How the network was trained, if the trainer's `stats.json` lies beside the weights.
+    ///
+    /// Errors: [`StatsMismatch`] where the network was trained by another definition than `preset`.
+    pub(super) fn training(&self, preset: &Preset) -> Result<Option<Training>, StatsMismatch> {
+        let Self::Checkpoint(checkpoint) = self else { return Ok(None) };
+        let Some(stats) = Stats::beside(checkpoint.path())? else { return Ok(None) };
+        let (then, now) = (&stats.preset, preset);
+        let channels =
+            |p: &Preset| p.image.channels.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        for (what, found, expected) in [
+            ("channels", channels(then), channels(now)),
+            ("image.size", then.image.size.to_string(), now.image.size.to_string()),
+            ("image.percentile", then.image.percentile.to_string(), now.image.percentile.to_string()),
+            ("schedule", format!("{:?}", then.schedule), format!("{:?}", now.schedule)),
+        ] {
+            if found != expected {
+                let path = checkpoint.path().with_file_name(STATS);
+                return Err(StatsMismatch::Differs { path, what, found, expected });
+            }
+        }
+        Ok(Some(stats.training))
     }
 
     /// A parameter of the network that [`Source::check`] has passed.

@@ -13,6 +13,7 @@ use anomalens_models::manifest::{Manifest, ParityCheck};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::RandomWeights;
+use anyhow::Context;
 
 use super::BundleArgs;
 
@@ -25,6 +26,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         }
         None => (open(&args.unet, &args.unet_key)?, open(&args.classifier, &args.classifier_key)?),
     };
+    let card = args.card.as_deref().map(read_card).transpose()?;
     let request = Request {
         preset: &preset,
         unet,
@@ -32,6 +34,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         output: &args.output,
         gate: args.gate.into(),
         note: args.note.as_deref(),
+        card: card.as_deref(),
     };
     let stopped = stop_on_ctrl_c()?;
     let bar = super::spinner();
@@ -50,6 +53,11 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
 fn open(path: &Option<std::path::PathBuf>, key: &Option<String>) -> Result<Option<Source>, CheckpointError> {
     let checkpoint = path.as_deref().map(|path| Checkpoint::open(path, key.as_deref())).transpose()?;
     Ok(checkpoint.map(Source::Checkpoint))
+}
+
+fn read_card(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("--card '{}': expected a readable Markdown file", path.display()))
 }
 
 /// The first Ctrl-C asks the work to stop and to remove what it has made, the second ends the program.

@@ -115,7 +115,10 @@ mod tests {
     use crate::graph::Init;
 
     fn specs(names: &[&str]) -> Vec<ParamSpec> {
-        names.iter().map(|n| ParamSpec { name: (*n).to_owned(), shape: vec![2, 3], init: Init::Zeros }).collect()
+        names
+            .iter()
+            .map(|n| ParamSpec { name: (*n).to_owned(), shape: vec![2, 3], init: Init::Zeros })
+            .collect()
     }
 
     fn found(names: &[(&str, &[usize])]) -> Shapes {

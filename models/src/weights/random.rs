@@ -63,7 +63,11 @@ mod tests {
 
     #[test]
     fn every_tensor_is_random_reproducible_and_scaled() {
-        let spec = |name: &str, shape: &[usize]| ParamSpec { name: name.into(), shape: shape.to_vec(), init: Init::Zeros };
+        let spec = |name: &str, shape: &[usize]| ParamSpec {
+            name: name.into(),
+            shape: shape.to_vec(),
+            init: Init::Zeros,
+        };
         let params =
             [spec("conv.weight", &[64, 32, 3, 3]), spec("norm.weight", &[512]), spec("norm.bias", &[512])];
         let weights = RandomWeights::new(7, &params);

@@ -11,6 +11,7 @@ use crate::translate::{self, Options, TranslateError};
 
 pub(crate) fn manifest(preset: &Preset, gate: &str) -> Manifest {
     Manifest {
+        training: Vec::new(),
         format: FORMAT,
         tool: "test".into(),
         preset: preset.clone(),

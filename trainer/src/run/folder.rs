@@ -1,7 +1,7 @@
 //! The run's folder.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use anomalens_models::stats::{STATS, Stats};
 use serde_json::{Map, Value};
 
 use super::Settings;
-use crate::checkpoint::{encode, write_whole};
+use crate::checkpoint::{encode, sweep, write_whole};
 use crate::error::TrainError;
 use crate::weights::Named;
 
@@ -21,19 +21,22 @@ const COHORT: &str = "cohort_fingerprint";
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    /// `run.json`, locked for as long as this lives; the system lets go of it when the program dies.
+    lock: Option<File>,
 }
 
 impl Folder {
-    /// Makes the folder of a new run, or checks that the one there is a run of these settings and images.
+    /// Makes the folder of a new run, or checks that the one there is a run of these settings and images, which
+    /// nobody else works on.
     ///
-    /// Errors: [`TrainError::OtherRun`], [`TrainError::CohortChanged`], [`TrainError::Io`].
+    /// Errors: [`TrainError::OtherRun`], [`TrainError::CohortChanged`], [`TrainError::Busy`], [`TrainError::Io`].
     pub fn open(path: &Path, settings: &Settings, cohort: &Cohort) -> Result<Self, TrainError> {
         let fingerprint = cohort.fingerprint()?;
-        let folder = Self { path: path.to_owned() };
+        let mut folder = Self { path: path.to_owned(), lock: None };
         match fs::read_to_string(folder.file(RUN)) {
             Ok(text) => folder.compare(&text, settings, cohort, &fingerprint)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                folder.fail("", fs::create_dir_all(folder.checkpoints()))?;
+                folder.fail("", fs::create_dir_all(path))?;
                 let mut run = Map::new();
                 run.insert("tool".into(), crate::TOOL.into());
                 run.extend(settings.entries().into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -44,7 +47,24 @@ impl Folder {
             }
             Err(e) => return folder.fail(RUN, Err(e)),
         }
+        folder.take_lock()?;
+        folder.fail("checkpoints", fs::create_dir_all(folder.checkpoints()))?;
+        if folder.lock.is_some() {
+            sweep(path);
+            sweep(&folder.checkpoints());
+        }
         Ok(folder)
+    }
+
+    fn take_lock(&mut self) -> Result<(), TrainError> {
+        let file = self.fail(RUN, File::open(self.file(RUN)))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(TrainError::Busy { run: self.path.clone() }),
+            Ok(()) => self.lock = Some(file),
+            // A file system without locks: whoever starts two programs on one folder is not warned there.
+            Err(TryLockError::Error(_)) => {}
+        }
+        Ok(())
     }
 
     fn compare(
@@ -80,6 +100,12 @@ impl Folder {
         self.file("checkpoints")
     }
 
+    /// The result of a run that was complete before.
+    pub fn result(&self, settings: &Settings) -> Option<PathBuf> {
+        let file = self.file(&result_name(settings));
+        (file.exists() && self.file(STATS).exists()).then_some(file)
+    }
+
     /// A file of the run.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
@@ -89,7 +115,7 @@ impl Folder {
     ///
     /// Errors: [`TrainError::Io`].
     pub fn finish(&self, settings: &Settings, weights: &Named, stats: &Stats) -> Result<PathBuf, TrainError> {
-        let name = format!("{}.safetensors", settings.network.name());
+        let name = result_name(settings);
         let tensors: Vec<_> = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
         self.write(STATS, stats.to_json().as_bytes())?;
         self.write(&name, &encode(&tensors, HashMap::new()))?;
@@ -111,6 +137,10 @@ impl Folder {
             kept: "nothing half-written is left, checkpoints stay: mend the cause and give the same command again to go on".into(),
         })
     }
+}
+
+fn result_name(settings: &Settings) -> String {
+    format!("{}.safetensors", settings.network.name())
 }
 
 /// The first place where two settings differ.

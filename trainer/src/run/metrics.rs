@@ -1,4 +1,6 @@
 //! `metrics.jsonl`: one line of means every few steps.
+//!
+//! A run that goes on from a checkpoint between two lines makes the next line of the steps since that checkpoint.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,7 +22,7 @@ pub(super) struct Metrics<'a> {
     file: File,
     sums: Vec<(&'static str, f64, usize)>,
     smooth: Option<f64>,
-    last: Map<String, Value>,
+    lines: Vec<Map<String, Value>>,
 }
 
 impl<'a> Metrics<'a> {
@@ -32,16 +34,18 @@ impl<'a> Metrics<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             other => folder.fail(METRICS, other)?,
         };
-        let kept: Vec<Map<String, Value>> = text
+        // Lines are kept as they stand: a number that is read and written again may differ in its last digit.
+        let (lines, kept): (Vec<&str>, Vec<Map<String, Value>>) = text
             .lines()
-            .map_while(|line| serde_json::from_str::<Map<String, Value>>(line).ok())
-            .take_while(|line| line.get("step").and_then(Value::as_u64).is_some_and(|s| s <= step as u64))
-            .collect();
-        let lines: String = kept.iter().map(|line| format!("{}\n", Value::from(line.clone()))).collect();
+            .map_while(|line| Some((line, serde_json::from_str::<Map<String, Value>>(line).ok()?)))
+            .take_while(|(_, line)| {
+                line.get("step").and_then(Value::as_u64).is_some_and(|s| s <= step as u64)
+            })
+            .unzip();
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
         folder.write(METRICS, lines.as_bytes())?;
         let file = folder.fail(METRICS, OpenOptions::new().append(true).open(folder.file(METRICS)))?;
-        let last = kept.last().cloned().unwrap_or_default();
-        Ok(Self { folder, file, sums: Vec::new(), smooth: None, last })
+        Ok(Self { folder, file, sums: Vec::new(), smooth: None, lines: kept })
     }
 
     /// Takes the figures of one step.
@@ -61,9 +65,11 @@ impl<'a> Metrics<'a> {
         self.smooth.unwrap_or(f64::NAN)
     }
 
-    /// The figures of the last line.
-    pub fn last(&self) -> &Map<String, Value> {
-        &self.last
+    /// At most `most` lines, evenly spread, the last one included.
+    pub fn curve(&self, most: usize) -> Vec<Map<String, Value>> {
+        let n = self.lines.len();
+        let k = most.min(n);
+        (1..=k).map(|i| self.lines[i * n / k - 1].clone()).collect()
     }
 
     /// Writes the means since the last line.
@@ -79,7 +85,7 @@ impl<'a> Metrics<'a> {
         line.insert("images_per_second".into(), json!(images_per_second));
         let text = format!("{}\n", Value::from(line.clone()));
         self.folder.fail(METRICS, self.file.write_all(text.as_bytes()))?;
-        self.last = line;
+        self.lines.push(line);
         Ok(())
     }
 }

@@ -11,16 +11,15 @@ use crate::error::TrainError;
 /// Images that the channels' means are taken over, evenly spread.
 const SAMPLE: usize = 500;
 
-/// What `stats.json` says of a finished run; `figures` are those of its last line of metrics.
+/// What `stats.json` says of a finished run; `curve` holds some lines of its metrics.
 ///
 /// Errors: [`TrainError::Cohort`].
 pub(super) fn training(
     settings: &Settings,
     cohort: &Cohort,
-    figures: &Map<String, Value>,
+    curve: Vec<Map<String, Value>>,
 ) -> Result<Stats, TrainError> {
     let counts = cohort.counts();
-    let keep = |name: &str| !matches!(name, "step" | "learning_rate" | "images_per_second");
     let training = Training {
         network: settings.network.name().into(),
         tool: crate::TOOL.into(),
@@ -40,7 +39,7 @@ pub(super) fn training(
         ema: settings.ema,
         seed: settings.seed,
         precision: if settings.bf16 { "bf16" } else { "f32" }.into(),
-        figures: figures.iter().filter(|(name, _)| keep(name)).map(|(n, v)| (n.clone(), v.clone())).collect(),
+        curve,
     };
     Ok(Stats { preset: settings.preset.clone(), training })
 }

@@ -1,0 +1,171 @@
+//! What the tests of this crate share: a cohort and a preset so small that a step takes milliseconds, and the program.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use anomalens_cohort::{CohortInfo, CohortWriter, Item, Sample};
+use ndarray::Array3;
+use safetensors::SafeTensors;
+use serde_json::{Map, Value};
+
+/// Height and width of the images.
+pub const SIZE: usize = 8;
+/// Their channels.
+pub const CHANNELS: usize = 2;
+
+/// The networks of these tests, as a preset of `size` and with U-Nets of `width` channels.
+pub fn preset_text(size: usize, width: usize) -> String {
+    let channel =
+        |i| format!("[[image.channels]]\nname = \"c{i}\"\nmodality = [\"MR\"]\nany_of = [\"c{i}\"]\n");
+    let channels: String = (0..CHANNELS).map(channel).collect();
+    format!(
+        r#"name = "small"
+description = "A network pair for tests"
+
+[image]
+size = {size}
+
+{channels}
+[schedule]
+kind = "linear"
+timesteps = 1000
+
+[unet]
+model_channels = {width}
+res_blocks = 1
+channel_mult = [1]
+attention_resolutions = [{size}]
+heads = {{ channels = 32 }}
+qkv_order = "head-first"
+conditioning = "shift"
+resblock_updown = false
+classes = 2
+
+[classifier]
+model_channels = {width}
+res_blocks = 1
+channel_mult = [1]
+attention_resolutions = [{size}]
+head_channels = 32
+qkv_order = "head-first"
+conditioning = "scale-shift"
+resblock_updown = true
+classes = 2
+
+[translate]
+noise_level = 50
+scale = 100.0
+healthy_class = 0
+"#
+    )
+}
+
+/// What a cohort of these tests says about itself.
+pub fn info() -> CohortInfo {
+    CohortInfo {
+        kind: "test".into(),
+        note: "two squares; not for diagnostic use".into(),
+        channels: (0..CHANNELS).map(|i| format!("c{i}")).collect(),
+        size: SIZE,
+        percentile: 99.5,
+        generator: Value::Null,
+    }
+}
+
+/// Item `i`: dark, or with a bright square if diseased, and a little different from every other.
+pub fn sample(i: usize, diseased: bool) -> Sample {
+    let image = Array3::from_shape_fn((CHANNELS, SIZE, SIZE), |(c, h, w)| {
+        let inside = (2..6).contains(&h) && (2..6).contains(&w);
+        let base = if diseased && inside { 0.9 } else { 0.2 };
+        base + 0.01 * ((7 * i + 3 * h + 5 * w + c) % 9) as f32
+    });
+    let item = Item { subject: format!("s{i:04}"), slice: 0, diseased, extra: Map::new() };
+    Sample { item, image, mask: None, brain: None }
+}
+
+/// Writes `count` items, of which every second is diseased.
+pub fn write_cohort(dir: &Path, count: usize) {
+    let mut writer = CohortWriter::create(dir, info()).unwrap();
+    (0..count).for_each(|i| writer.push(sample(i, i % 2 == 1)).unwrap());
+    writer.finish().unwrap();
+}
+
+/// A folder with `cohort` and `small.toml`, gone at the end.
+pub struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let place = Self { dir: tempfile::tempdir().unwrap() };
+        // Not a multiple of the batch: epochs end within one.
+        write_cohort(&place.path("cohort"), 7);
+        fs::write(place.path("small.toml"), preset_text(SIZE, 32)).unwrap();
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `anomalens-train network` on the cohort into `run`; options of `more` go last, so that they count.
+    pub fn train(&self, network: &str, run: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anomalens-train"));
+        command.arg(network).arg("--preset").arg(self.path("small.toml"));
+        command.arg("--cohort").arg(self.path("cohort")).arg("-o").arg(self.path(run));
+        command.args(["--batch", "2", "--threads", "1"]).args(more);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// Exit code and what was written on both outputs.
+pub fn run(command: &mut Command) -> (i32, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = [stderr, stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (status.code().unwrap_or_else(|| panic!("killed: {text}")), text)
+}
+
+/// Starts a command and forgets what it says.
+pub fn start(command: &mut Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Names of files and folders, sorted; empty where there is no such folder.
+pub fn listing(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|e| e.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The checkpoints of a run, oldest first.
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let folder = run.join("checkpoints");
+    listing(&folder).into_iter().filter(|n| n.starts_with("step-")).map(|n| folder.join(n)).collect()
+}
+
+/// Files of a run that are no whole ones.
+pub fn half_written(run: &Path) -> Vec<String> {
+    let mut names = listing(run);
+    names.extend(listing(&run.join("checkpoints")));
+    names.retain(|name| name.starts_with(".partial-"));
+    names
+}
+
+/// Every number of a safetensors file by tensor, or why it cannot be read.
+pub fn numbers(path: &Path) -> Result<Vec<(String, Vec<f32>)>, String> {
+    let bytes = fs::read(path).map_err(|e| e.to_string())?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+    let values = |data: &[u8]| data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    Ok(file.iter().map(|(name, view)| (name.to_owned(), values(view.data()))).collect())
+}
+
+/// Whether a safetensors file can be read and holds finite numbers alone.
+pub fn is_sound(path: &Path) -> bool {
+    numbers(path).is_ok_and(|tensors| {
+        !tensors.is_empty() && tensors.iter().all(|(_, values)| values.iter().all(|v| v.is_finite()))
+    })
+}
