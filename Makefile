@@ -2,32 +2,66 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-# cpu or cuda; empty keeps the ONNX Runtime that is there and else fetches the one for the CPU.
+# cpu or cuda; empty keeps the ONNX Runtime that is there and else fetches the one for the CPU. For deps-torch, cuda adds
+# libtorch's CUDA libraries.
 DEVICE ?=
+# no: `make test` leaves out the tests that need libtorch, and does not fetch it (544 MB).
+TORCH ?= yes
+
+# Cargo's default members are all crates but the trainer, which links libtorch; --workspace takes it in.
+HAS_TORCH = [ -n "$${LIBTORCH:-}" ] || [ -e .deps/libtorch/FETCHED ]
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps ## make a bundle, translate a real MR image with it, say where the result is
-	$(CARGO) build --release --workspace --bins
+	$(CARGO) build --release --bins
 	scripts/with-deps scripts/demo
 
-test: deps ## run every test that is not slow; needs no libtorch
-	scripts/with-deps $(CARGO) test --release --workspace
+test: deps ## run every test that is not slow (TORCH=no: without those of the trainer, which need libtorch)
+	scripts/with-deps $(CARGO) test --release
+	@if [ "$(TORCH)" = no ]; then \
+	    echo "test: without libtorch, as TORCH=no says: the trainer was not tested; \`make test-torch\` does it"; \
+	elif $(PYTHON) scripts/deps --can libtorch; then \
+	    $(MAKE) --no-print-directory test-torch; \
+	else \
+	    echo "test: without libtorch: the trainer was not tested"; \
+	fi
+
+test-torch: deps deps-torch ## run the tests that need libtorch: the trainer's, and the trainer against the golden vectors
+	@echo "test: with libtorch in $${LIBTORCH:-.deps/libtorch}"
+	scripts/with-deps $(CARGO) test --release -p anomalens-trainer
+	scripts/with-deps $(CARGO) test --release --workspace --features anomalens-tests/torch --test torch
+
+train: deps-torch ## build target/release/anomalens-train
+	$(CARGO) build --release --workspace --bins
+
+train-demo: deps train ## make synthetic brains, train the demo's networks on them, write their bundle (an hour; resumable)
+	scripts/with-deps scripts/train-demo
+
+eval-demo: deps ## score the demo's bundle on 200 held-out synthetic slices (BUNDLE=DIR: another bundle; resumable)
+	$(CARGO) build --release --bins
+	BUNDLE=$(BUNDLE) scripts/with-deps scripts/eval-demo
 
 deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
 
-deps-torch: ## fetch libtorch into .deps
-	$(PYTHON) scripts/deps libtorch
+deps-torch: ## fetch libtorch into .deps: 544 MB (DEVICE=cuda: with its CUDA libraries, 2.5 GB)
+	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) libtorch
 
-lint: ## formatting, clippy and the documentation build, all without a warning
+lint: ## formatting, clippy and the documentation build, all without a warning (the trainer's where libtorch is there)
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	@if $(HAS_TORCH); then set -x; \
+	    $(CARGO) clippy --release --workspace --all-targets --features anomalens-tests/torch -- -D warnings && \
+	    RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps; \
+	else set -x; \
+	    $(CARGO) clippy --release --all-targets -- -D warnings && \
+	    RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps && \
+	    { set +x; } 2>/dev/null && echo "lint: without libtorch: only the trainer's formatting was looked at; \`make deps-torch\` first"; \
+	fi
 
 clean: ## remove target and out; .deps stays
 	rm -rf target out
 
-.PHONY: help demo test deps deps-torch lint clean
+.PHONY: help demo test test-torch train train-demo eval-demo deps deps-torch lint clean
 .DEFAULT_GOAL := help
