@@ -14,8 +14,8 @@ HAS_TORCH = [ -n "$${LIBTORCH:-}" ] || [ -e .deps/libtorch/FETCHED ]
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: deps ## make a bundle, translate a real MR image with it, say where the result is
-	$(CARGO) build --release --bins
+demo: ## translate a synthetic brain study by the trained networks, say where the result is; needs Rust alone
+	$(CARGO) build --release --bin anomalens
 	scripts/with-deps scripts/demo
 
 test: deps ## run every test that is not slow (TORCH=no: without those of the trainer, which need libtorch)
