@@ -41,7 +41,7 @@ train-demo: deps train ## make synthetic brains, train the demo's networks on th
 
 eval-demo: deps ## score the demo's bundle on 200 held-out synthetic slices (BUNDLE=DIR: another bundle; resumable)
 	$(CARGO) build --release --bins
-	BUNDLE=$(BUNDLE) scripts/with-deps scripts/eval-demo
+	BUNDLE='$(BUNDLE)' scripts/with-deps scripts/eval-demo
 
 deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
