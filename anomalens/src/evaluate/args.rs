@@ -42,7 +42,7 @@ pub struct EvaluateArgs {
     /// s, the weight of the classifier's gradient; 0 needs no classifier [default: the bundle's]
     #[arg(long, value_name = "S")]
     pub scale: Option<f64>,
-    /// Look at N slices only: diseased and healthy ones by turns, in the cohort's order
+    /// Look at N slices only: diseased and healthy ones by turns, from all over the cohort
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 4 by tract]

@@ -49,7 +49,7 @@ pub fn protocol(origin: &Origin) -> Vec<String> {
     });
     let (n, of) = origin.slices;
     if n < of {
-        lines.push(format!("--limit: {n} of the cohort's {of} slices, in its order"));
+        lines.push(format!("--limit: {n} of the cohort's {of} slices, from all over it"));
     }
     lines.push(format!("cohort: {}: {}", origin.cohort[0], origin.cohort[1]));
     lines

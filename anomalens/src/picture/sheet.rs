@@ -40,10 +40,9 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// Draws the sheet; the brightest colour is the largest map value of all rows.
+    /// Draws the sheet.
     pub fn draw(&self) -> RgbImage {
-        let largest = self.rows.iter().flat_map(|row| row.map.iter().copied()).fold(0.0, f32::max);
-        let full_scale = if largest > 0.0 { largest } else { 1.0 };
+        let full_scale = self.full_scale();
         let grid = self.rows.first().map_or((1, 1), |row| row.map.dim());
         let size = TileSize::near(TILE, grid, 1.0);
         let heads = self.heads();
@@ -52,7 +51,7 @@ impl Sheet {
         let line = Style::Plain.height() + 4;
         let mut lines = self.lines.clone();
         lines.push(format!(
-            "anomaly map: black 0, brightest {}, the same in all rows; mask and truth are outlined over {}",
+            "anomaly map: black 0, brightest {} and more, the same in all rows; mask and truth are outlined over {}",
             number(full_scale),
             self.channels[self.under]
         ));
@@ -77,6 +76,15 @@ impl Sheet {
             y += row_height;
         }
         canvas
+    }
+
+    /// The map value with the brightest colour: one pixel in 200 of all rows is above it, so that a single one does
+    /// not darken all others.
+    fn full_scale(&self) -> f32 {
+        let mut values: Vec<f32> = self.rows.iter().flat_map(|row| row.map.iter().copied()).collect();
+        values.sort_unstable_by(f32::total_cmp);
+        let place = (values.len() * 199 / 200).min(values.len().saturating_sub(1));
+        values.get(place).copied().filter(|value| *value > 0.0).unwrap_or(1.0)
     }
 
     fn heads(&self) -> Vec<String> {
