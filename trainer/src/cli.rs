@@ -34,6 +34,9 @@ enum Command {
     Classifier(Box<TrainArgs>),
 }
 
+/// More threads than any machine has cores.
+const MOST_THREADS: i32 = 4096;
+
 const EXAMPLES: &str = "\
 Examples:
   The paper's recipe (batch 10, learning rate 1e-4; 50,000 steps for the DDPM, 20,000 for the classifier):
@@ -86,7 +89,7 @@ struct TrainArgs {
     precision: PrecisionChoice,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<i32>,
     /// Steps between two lines of metrics.jsonl
     #[arg(long, value_name = "N", default_value_t = 50)]
     log_every: usize,
@@ -126,8 +129,9 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
 fn fit(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
     let device = args.device.open()?;
     if let Some(threads) = args.threads {
-        anyhow::ensure!(threads > 0, Usage(anyhow::anyhow!("--threads 0, expected at least 1")));
-        tch::set_num_threads(threads as i32);
+        let expected = || Usage(anyhow::anyhow!("--threads: found {threads}, expected 1 to {MOST_THREADS}"));
+        anyhow::ensure!((1..=MOST_THREADS).contains(&threads), expected());
+        tch::set_num_threads(threads);
     }
     let preset = Preset::load(&args.preset).map_err(|e| Usage(e.into()))?;
     let default = match network {

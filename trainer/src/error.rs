@@ -168,9 +168,7 @@ pub enum TrainError {
         kept: String,
     },
     /// A step could not be made, for a reason that is no fault of the numbers.
-    #[error(
-        "step {step}: {source}; the last good checkpoint is {kept}: mend the cause and give the same command again to go on"
-    )]
+    #[error("step {step}: {source}; nothing was lost, the last good checkpoint is {kept}")]
     Step {
         /// The step, from 1.
         step: usize,

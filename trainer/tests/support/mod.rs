@@ -63,20 +63,20 @@ healthy_class = 0
 }
 
 /// What a cohort of these tests says about itself.
-pub fn info() -> CohortInfo {
+fn info(size: usize) -> CohortInfo {
     CohortInfo {
         kind: "test".into(),
         note: "two squares; not for diagnostic use".into(),
         channels: (0..CHANNELS).map(|i| format!("c{i}")).collect(),
-        size: SIZE,
+        size,
         percentile: 99.5,
         generator: Value::Null,
     }
 }
 
 /// Item `i`: dark, or with a bright square if diseased, and a little different from every other.
-pub fn sample(i: usize, diseased: bool) -> Sample {
-    let image = Array3::from_shape_fn((CHANNELS, SIZE, SIZE), |(c, h, w)| {
+fn sample(size: usize, i: usize, diseased: bool) -> Sample {
+    let image = Array3::from_shape_fn((CHANNELS, size, size), |(c, h, w)| {
         let inside = (2..6).contains(&h) && (2..6).contains(&w);
         let base = if diseased && inside { 0.9 } else { 0.2 };
         base + 0.01 * ((7 * i + 3 * h + 5 * w + c) % 9) as f32
@@ -85,12 +85,15 @@ pub fn sample(i: usize, diseased: bool) -> Sample {
     Sample { item, image, mask: None, brain: None }
 }
 
-/// Writes `count` items, of which every second is diseased.
-pub fn write_cohort(dir: &Path, count: usize) {
-    let mut writer = CohortWriter::create(dir, info()).unwrap();
-    (0..count).for_each(|i| writer.push(sample(i, i % 2 == 1)).unwrap());
+/// Writes items of a size, one a label: true for diseased.
+pub fn write_cohort(dir: &Path, size: usize, labels: &[bool]) {
+    let mut writer = CohortWriter::create(dir, info(size)).unwrap();
+    labels.iter().enumerate().for_each(|(i, &diseased)| writer.push(sample(size, i, diseased)).unwrap());
     writer.finish().unwrap();
 }
+
+/// Seven items of both classes, not a multiple of the batch: epochs end within one.
+pub const LABELS: [bool; 7] = [false, true, false, true, false, true, false];
 
 /// A folder with `cohort` and `small.toml`, gone at the end.
 pub struct Place {
@@ -100,8 +103,7 @@ pub struct Place {
 impl Place {
     pub fn new() -> Self {
         let place = Self { dir: tempfile::tempdir().unwrap() };
-        // Not a multiple of the batch: epochs end within one.
-        write_cohort(&place.path("cohort"), 7);
+        write_cohort(&place.path("cohort"), SIZE, &LABELS);
         fs::write(place.path("small.toml"), preset_text(SIZE, 32)).unwrap();
         place
     }
@@ -110,12 +112,20 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    /// `anomalens-train network` on the cohort into `run`; options of `more` go last, so that they count.
+    /// `anomalens-train network` on the cohort into `run`; of options that stand twice in `more`, or there and in the
+    /// usual ones, the last counts.
     pub fn train(&self, network: &str, run: &str, more: &[&str]) -> Command {
+        let preset = self.path("small.toml").display().to_string();
+        let mut options = vec!["--preset", &preset, "--batch", "2", "--threads", "1"];
+        options.extend(more);
+        let pairs = options.as_chunks::<2>().0;
         let mut command = Command::new(env!("CARGO_BIN_EXE_anomalens-train"));
-        command.arg(network).arg("--preset").arg(self.path("small.toml"));
-        command.arg("--cohort").arg(self.path("cohort")).arg("-o").arg(self.path(run));
-        command.args(["--batch", "2", "--threads", "1"]).args(more);
+        command.arg(network).arg("--cohort").arg(self.path("cohort")).arg("-o").arg(self.path(run));
+        for (i, [name, value]) in pairs.iter().enumerate() {
+            if pairs[i + 1..].iter().all(|[later, _]| later != name) {
+                command.args([name, value]);
+            }
+        }
         command.stdin(Stdio::null());
         command
     }
@@ -131,6 +141,11 @@ pub fn run(command: &mut Command) -> (i32, String) {
 /// Starts a command and forgets what it says.
 pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Path of the last checkpoint as messages name it.
+pub fn last_good(run: &Path) -> String {
+    checkpoints(run).pop().map_or("none yet".into(), |path| path.display().to_string())
 }
 
 /// Names of files and folders, sorted; empty where there is no such folder.
