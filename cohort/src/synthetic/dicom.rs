@@ -57,7 +57,8 @@ fn image(
 ) -> InMemDicomObject {
     let (subject, geometry) = (&volume.subject, &volume.subject.geometry);
     let (rows, columns) = plane.dim();
-    let [x, y, z] = geometry.place(columns, slice, 0.0, 0.0);
+    // In double precision, whose text is exact: multiples of 1/512 mm, within the 16 characters of a DS.
+    let [x, y, z] = geometry.place(columns, slice, 0.0, 0.0).map(f64::from);
     // DICOM counts x to the left and y to the back.
     let position = format!("{}\\{}\\{z}", -x, -y);
     let number = [(channel + 1) as u8, (slice + 1) as u8];
@@ -109,7 +110,7 @@ fn image(
         (tags::SLICE_LOCATION, VR::DS, z.to_string()),
         (tags::IMAGE_COMMENTS, VR::LT, COMMENT.into()),
         (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2".into()),
-        (tags::PIXEL_SPACING, VR::DS, format!("{0}\\{0}", geometry.pixel_mm)),
+        (tags::PIXEL_SPACING, VR::DS, format!("{0}\\{0}", f64::from(geometry.pixel_mm))),
         (tags::BURNED_IN_ANNOTATION, VR::CS, "NO".into()),
         (tags::WINDOW_CENTER, VR::DS, (window.min(UNIT) / 2.0).to_string()),
         (tags::WINDOW_WIDTH, VR::DS, window.min(UNIT).to_string()),
