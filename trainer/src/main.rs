@@ -17,7 +17,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes. Most messages already hold their cause, which is then not repeated.
+/// An error and its causes. Most messages already hold their cause, which is then not repeated; libtorch's hold the
+/// addresses of its callers, which help nobody.
 fn describe(error: &anyhow::Error) -> String {
     let mut told = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -25,5 +26,6 @@ fn describe(error: &anyhow::Error) -> String {
             told = format!("{told}: {cause}");
         }
     }
-    told
+    let lines = told.lines().filter(|l| !l.starts_with("Exception raised from") && !l.starts_with("frame #"));
+    lines.collect::<Vec<_>>().join("\n").replace("\n;", ";")
 }
