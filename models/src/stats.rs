@@ -38,6 +38,8 @@ pub struct Training {
     pub cosine: f64,
     /// Rate of the parameters' average that was written, or none for the parameters themselves.
     pub ema: Option<f64>,
+    /// Highest noise level that was trained on.
+    pub max_level: usize,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
     /// `f32` or `bf16` products.

@@ -35,8 +35,15 @@ pub fn engines() -> Vec<Box<dyn Engine>> {
 pub fn write_bundle(preset: &Preset, unet: Option<&Path>, classifier: Option<&Path>, output: &Path) {
     let open = |path: &Path| Source::Checkpoint(Checkpoint::open(path, None).unwrap());
     let (unet, classifier) = (unet.map(open), classifier.map(open));
-    let request =
-        Request { preset, unet, classifier, output, gate: Gate::None, note: Some("golden vectors"), card: None };
+    let request = Request {
+        preset,
+        unet,
+        classifier,
+        output,
+        gate: Gate::None,
+        note: Some("golden vectors"),
+        card: None,
+    };
     bundle::write(&request, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
 }
 

@@ -78,6 +78,9 @@ struct TrainArgs {
     /// Scale gradients of a larger norm down to this one
     #[arg(long, value_name = "NORM")]
     clip_gradient: Option<f64>,
+    /// Train on noise levels up to this one only: a classifier that guides from level L meets no higher [default: T]
+    #[arg(long, value_name = "L")]
+    max_level: Option<usize>,
     /// Seed of the first parameters, the order of images and the noise
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -148,6 +151,7 @@ fn fit(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
         cosine: args.cosine,
         ema: args.ema.map_or(default, |ema| ema.0),
         clip_gradient: args.clip_gradient,
+        max_level: args.max_level,
         seed: args.seed,
         bf16: precision == Precision::Bf16,
         log_every: args.log_every,

@@ -127,7 +127,8 @@ fn step(
     device: Device,
 ) -> Result<Loss, TrainError> {
     let batch = batches.at(state.step, device)?;
-    let (t, noise) = batches::noise(&batch.images, task.timesteps(), settings.seed, state.step);
+    let timesteps = settings.max_level.unwrap_or(task.timesteps());
+    let (t, noise) = batches::noise(&batch.images, timesteps, settings.seed, state.step);
     let mut loss = task.loss(&state.model, &batch, &t, &noise, settings.precision())?;
     let exploded = |what, found: f64| TrainError::Exploded {
         step: state.step + 1,

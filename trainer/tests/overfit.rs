@@ -31,6 +31,7 @@ fn settings(place: &Place, network: Network, learning_rate: f64) -> Settings {
         cosine: 0.0,
         ema: None,
         clip_gradient: None,
+        max_level: None,
         seed: 0,
         bf16: false,
         log_every: STEPS / 10,

@@ -78,9 +78,9 @@ pub fn otsu_inside(plane: ArrayView2<f32>, brain: &Array2<bool>) -> Array2<bool>
     let middle = |bin: usize| f64::from(low + (bin as f32 + 0.5) * step);
     let (all, sum) = counts.iter().enumerate().fold((0.0, 0.0), |(n, s), (i, c)| (n + c, s + c * middle(i)));
     let (mut n, mut s, mut best, mut threshold) = (0.0, 0.0, f64::MIN, middle(0));
-    for bin in 0..255 {
-        n += counts[bin];
-        s += counts[bin] * middle(bin);
+    for (bin, count) in counts.iter().enumerate().take(255) {
+        n += count;
+        s += count * middle(bin);
         let apart = s / n - (sum - s) / (all - n);
         let between = n * (all - n) * apart * apart;
         if between > best {

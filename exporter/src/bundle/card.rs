@@ -76,12 +76,13 @@ fn recipe(text: &mut String, training: &Training) {
         "\n## How the {network} was trained\n\n\
          - images: {kind}, {healthy} healthy and {diseased} diseased slices (fingerprint {fingerprint}). {note}\n\
          - recipe: {iterations} steps of {batch} images, Adam at {learning_rate} ({fall}), average of the parameters: \
-         {average}, seed {seed}, {precision}, by {tool}\n\n",
+         {average}, noise levels up to {most}, seed {seed}, {precision}, by {tool}\n\n",
         kind = cohort.kind,
         healthy = cohort.healthy,
         diseased = cohort.diseased,
         fingerprint = cohort.fingerprint.get(..12).unwrap_or(&cohort.fingerprint),
         note = cohort.note,
+        most = training.max_level,
         seed = training.seed,
         precision = training.precision,
     );

@@ -28,6 +28,8 @@ pub struct Settings {
     pub ema: Option<f64>,
     /// Largest norm of the gradient; none for any.
     pub clip_gradient: Option<f64>,
+    /// Highest noise level that is trained on, 1..=T; none for T. A classifier that guides from level L meets no higher.
+    pub max_level: Option<usize>,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
     /// Whether products are bfloat16.
@@ -66,6 +68,7 @@ impl Settings {
             ("cosine", self.cosine.into()),
             ("ema", self.ema.into()),
             ("clip_gradient", self.clip_gradient.into()),
+            ("max_level", self.max_level.into()),
             ("seed", self.seed.into()),
             ("bf16", self.bf16.into()),
         ]
@@ -97,6 +100,10 @@ impl Settings {
         }
         if let Some(most) = self.clip_gradient.filter(|most| !(*most > 0.0)) {
             return option("--clip-gradient", most.to_string(), "a positive number");
+        }
+        let t = self.preset.schedule.timesteps;
+        if let Some(level) = self.max_level.filter(|level| !(1..=t).contains(level)) {
+            return option("--max-level", level.to_string(), "from 1 to the preset's schedule.timesteps");
         }
         self.check_cohort(cohort)
     }
@@ -141,6 +148,7 @@ mod tests {
             cosine,
             ema: None,
             clip_gradient: None,
+            max_level: None,
             seed: 0,
             bf16: false,
             log_every: 1,

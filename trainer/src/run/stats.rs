@@ -37,6 +37,7 @@ pub(super) fn training(
         learning_rate: settings.learning_rate,
         cosine: settings.cosine,
         ema: settings.ema,
+        max_level: settings.max_level.unwrap_or(settings.preset.schedule.timesteps),
         seed: settings.seed,
         precision: if settings.bf16 { "bf16" } else { "f32" }.into(),
         curve,
