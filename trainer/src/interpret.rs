@@ -57,7 +57,7 @@ pub enum InterpretError {
         /// The operation.
         op: &'static str,
         /// libtorch's words.
-        source: TchError,
+        source: Box<TchError>,
     },
 }
 
@@ -146,7 +146,7 @@ impl Reader<'_> {
 
     fn torch(&self, node: &Node, source: TchError) -> InterpretError {
         let (graph, scope) = (self.graph.name().to_owned(), node.scope.clone());
-        InterpretError::Torch { graph, scope, op: node.op.name(), source }
+        InterpretError::Torch { graph, scope, op: node.op.name(), source: source.into() }
     }
 
     /// An operand of a product, in the precision of products.

@@ -137,13 +137,13 @@ fn step(
         most: EXPLODED,
         kept: String::new(),
     };
-    if !(loss.guard < EXPLODED) {
+    if loss.guard.is_nan() || loss.guard >= EXPLODED {
         return Err(exploded("the loss", loss.guard));
     }
     state.model.zero_grad();
     loss.total.f_backward().map_err(|source| {
         let graph = task.graph().name().to_owned();
-        InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source }
+        InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source: source.into() }
     })?;
     let norm = clip_gradients(&mut state.model, settings.clip_gradient);
     if !norm.is_finite() {

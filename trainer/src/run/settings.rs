@@ -98,7 +98,7 @@ impl Settings {
         if let Some(rate) = self.ema.filter(|rate| !(0.0..1.0).contains(rate)) {
             return option("--ema", rate.to_string(), "in [0, 1), or 'none'");
         }
-        if let Some(most) = self.clip_gradient.filter(|most| !(*most > 0.0)) {
+        if let Some(most) = self.clip_gradient.filter(|most| most.is_nan() || *most <= 0.0) {
             return option("--clip-gradient", most.to_string(), "a positive number");
         }
         let t = self.preset.schedule.timesteps;
