@@ -23,7 +23,7 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
          - {size} x {size} pixels, channels in this order: {channels}\n\
          - normalised to [0, 1]: min(x, q) / q, q = percentile {percentile} of the series' non-zero pixels\n\
          - noise schedule: {schedule:?}, T = {timesteps}; the networks are given {steps} for a noise level\n\
-         - unless told otherwise: noise level {level}, gradient scale {scale}, healthy class {class}\n\n\
+         - unless told otherwise: noise level {level}, {visits}, gradient scale {scale}, healthy class {class}\n\n\
          ## Networks\n\n",
         name = preset.name,
         description = preset.description.trim_end_matches('.'),
@@ -35,6 +35,10 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
         timesteps = preset.schedule.timesteps,
         steps = manifest.step_convention,
         level = translate.noise_level,
+        visits = match (translate.steps, translate.spacing) {
+            (None, _) => "every level on the way".to_owned(),
+            (Some(n), spacing) => format!("{n} steps a loop at the levels L (j/{n})^{spacing}"),
+        },
         scale = translate.scale,
         class = translate.healthy_class,
     );

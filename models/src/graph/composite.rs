@@ -85,6 +85,14 @@ fn group_norm(
 ) -> Result<NodeId, GraphError> {
     let shape = b.shape(x).clone();
     let channels = shape.len(1).unwrap_or(0);
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        return Err(GraphError::Config {
+            graph: b.graph().name().to_owned(),
+            what: "channels of a group norm",
+            found: format!("{channels} channels in {groups} groups"),
+            expected: "channels that divide evenly: multiples of the groups".to_owned(),
+        });
+    }
     // A group's channels and pixels become one long axis, so that normalising an instance normalises a group.
     let grouped = b.reshape(x, Shape::batch(&[groups, shape.sample_elements() / groups.max(1)]))?;
     let normal = b.primitive(Primitive::InstanceNormalization { epsilon }, &[grouped])?;
