@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 pub struct Batch {
     /// [N, C, H, W] in [0, 1].
     pub images: Tensor,
-    /// [N], integer: 0 healthy, 1 diseased.
+    /// `[N]`, integer: 0 healthy, 1 diseased.
     pub labels: Tensor,
 }
 
@@ -66,7 +66,7 @@ fn order(seed: u64, epoch: u64, len: usize) -> Vec<usize> {
     order
 }
 
-/// Timesteps [N] (integer, drawn evenly from 0..T) and noise like the images, of step `step`.
+/// Timesteps `[N]` (integer, drawn evenly from 0..T) and noise like the images, of step `step`.
 pub fn noise(images: &Tensor, timesteps: usize, seed: u64, step: usize) -> (Tensor, Tensor) {
     // libtorch's generator is set anew at each step, so that nothing of its state needs to be kept.
     tch::manual_seed(generator(seed, "noise", step as u64).next_u64() as i64);

@@ -6,7 +6,7 @@
 use anomalens_models::schedule::{NoiseLevel, Schedule, Timestep};
 use tch::{Device, Kind, Tensor};
 
-/// The two terms of the hybrid loss, one value an image, [N].
+/// The two terms of the hybrid loss, one value an image, `[N]`.
 #[derive(Debug)]
 pub struct HybridTerms {
     /// Mean over channels and pixels of (ε − ε̂)².
@@ -16,7 +16,7 @@ pub struct HybridTerms {
 }
 
 impl HybridTerms {
-    /// L_simple + L_vlb, [N]; the bound is not weighted, since timesteps are drawn evenly.
+    /// L_simple + L_vlb, `[N]`; the bound is not weighted, since timesteps are drawn evenly.
     pub fn total(&self) -> Tensor {
         &self.mse + &self.bound
     }
@@ -71,7 +71,7 @@ impl Diffusion {
         self.timesteps
     }
 
-    /// x_t = √ᾱ x₀ + √(1 − ᾱ) ε, images [N, C, H, W], timesteps [N] (integer, 0..T): Ho et al. 2020, Eq. 4.
+    /// x_t = √ᾱ x₀ + √(1 − ᾱ) ε, images [N, C, H, W], timesteps `[N]` (integer, 0..T): Ho et al. 2020, Eq. 4.
     pub fn noised(&self, x0: &Tensor, t: &Tensor, noise: &Tensor) -> Tensor {
         at(&self.sqrt_alpha_bar, t) * x0 + at(&self.sqrt_one_minus_alpha_bar, t) * noise
     }
@@ -100,13 +100,13 @@ impl Diffusion {
     }
 }
 
-/// Cross-entropy of logits [N, K] for labels [N] (integer), one value an image, [N].
+/// Cross-entropy of logits [N, K] for labels `[N]` (integer), one value an image, `[N]`.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     let log_probs = logits.log_softmax(1, Kind::Float);
     -log_probs.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1)
 }
 
-/// A table's values at timesteps [N], as [N, 1, 1, 1].
+/// A table's values at timesteps `[N]`, as [N, 1, 1, 1].
 fn at(table: &Tensor, t: &Tensor) -> Tensor {
     table.index_select(0, t).reshape([-1, 1, 1, 1])
 }

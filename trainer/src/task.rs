@@ -73,7 +73,7 @@ impl Task {
         self.diffusion.timesteps()
     }
 
-    /// The loss of a batch noised to timesteps `t` [N] by `noise` [N, C, H, W].
+    /// The loss of a batch noised to timesteps `t` `[N]` by `noise` [N, C, H, W].
     ///
     /// Errors: [`TrainError::Interpret`].
     pub fn loss(
