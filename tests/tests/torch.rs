@@ -157,7 +157,7 @@ fn the_hybrid_loss_is_the_references() {
         println!("{name}: {error:.1e}");
         assert!(error <= LOSS, "{name}: {error:.1e}");
     }
-    // A variance that is not interpolated is noticed.
+    // A prediction that is 0.1 % off is noticed in the bound.
     let wrong = diffusion.hybrid(&x0, &x_t, &t, &noise, &(&out[0] * 0.999));
     assert!(max_abs(&array(&wrong.bound), &expected.index_axis(ndarray::Axis(0), 1)) > LOSS);
 }

@@ -96,7 +96,7 @@ fn load_cuda() -> Result<(), TrainError> {
     Err(TrainError::Cuda {
         found: format!("libtorch's CUDA library could not be loaded ({error})"),
         expected: format!(
-            "libtorch_cuda.so: run `make deps-torch DEVICE=cuda`, or name its folder by {CUDA_FOLDER}, or train with --device cpu"
+            "libtorch_cuda.so: run `make deps-torch DEVICE=cuda` and start by scripts/with-deps, or name its folder by {CUDA_FOLDER}, or train with --device cpu"
         ),
     })
 }
