@@ -1,6 +1,7 @@
 //! What step k trains on: images, labels, timesteps and noise, all functions of the seed and of k.
 
 use anomalens_cohort::{Cohort, CohortError};
+use ndarray::Axis;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -21,25 +22,31 @@ pub struct Batch {
 pub struct Batches<'a> {
     cohort: &'a Cohort,
     size: usize,
+    flip: bool,
     seed: u64,
     /// The epoch whose order is held, and that order.
     order: (u64, Vec<usize>),
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of `size` images.
-    pub fn new(cohort: &'a Cohort, size: usize, seed: u64) -> Self {
-        Self { cohort, size, seed, order: (0, order(seed, 0, cohort.len())) }
+    /// Batches of `size` images, half of which are mirrored if `flip` says so.
+    pub fn new(cohort: &'a Cohort, size: usize, flip: bool, seed: u64) -> Self {
+        Self { cohort, size, flip, seed, order: (0, order(seed, 0, cohort.len())) }
     }
 
     /// The batch of step `step`, from 0.
     ///
     /// Errors: [`CohortError`] where an image cannot be read or is none.
     pub fn at(&mut self, step: usize, device: Device) -> Result<Batch, CohortError> {
-        let (mut pixels, mut labels) = (Vec::new(), Vec::with_capacity(self.size));
+        let mut mirror = generator(self.seed, "flip", step as u64);
+        let (mut pixels, mut labels) = (Vec::<f32>::new(), Vec::with_capacity(self.size));
         for place in step * self.size..(step + 1) * self.size {
             let item = self.item(place);
-            pixels.extend(self.cohort.image(item)?);
+            let mut image = self.cohort.image(item)?;
+            if self.flip && mirror.next_u32() & 1 == 1 {
+                image.invert_axis(Axis(2));
+            }
+            pixels.extend(image.iter());
             labels.push(i64::from(self.cohort.item(item).diseased));
         }
         let side = self.cohort.size() as i64;

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::Graph;
+use anomalens_models::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use tch::{Device, Tensor};
@@ -39,11 +40,19 @@ const KEPT: usize = 2;
 
 impl State {
     /// The state that training starts from.
-    pub fn initial(graph: &Graph, seed: u64, ema: bool, device: Device) -> Self {
-        let model = Named::initial(graph, seed, device);
+    ///
+    /// Errors: [`TrainError::Start`] where nothing in `start` fits the network.
+    pub fn initial(
+        graph: &Graph,
+        seed: u64,
+        start: Option<&Weights>,
+        ema: bool,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let model = Named::initial(graph, seed, start, device)?;
         let ema = ema.then(|| model.copied());
         let adam = Adam::new(&model);
-        Self { step: 0, model, ema, adam }
+        Ok(Self { step: 0, model, ema, adam })
     }
 
     /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, and removes all but the last two.

@@ -11,7 +11,7 @@ use anomalens_models::preset::Preset;
 use anomalens_trainer::TrainError;
 use anomalens_trainer::device::{DeviceChoice, PrecisionChoice};
 use anomalens_trainer::interpret::Precision;
-use anomalens_trainer::run::{Ended, Progress, Settings, train};
+use anomalens_trainer::run::{Ended, Progress, Settings, Start, train};
 use anomalens_trainer::task::Network;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -81,6 +81,12 @@ struct TrainArgs {
     /// Train on noise levels up to this one only: a classifier that guides from level L meets no higher [default: T]
     #[arg(long, value_name = "L")]
     max_level: Option<usize>,
+    /// Start from these weights wherever name and shape agree: a classifier from a DDPM of the same widths
+    #[arg(long, value_name = "FILE.safetensors")]
+    start_from: Option<PathBuf>,
+    /// Mirror half of the images, left to right
+    #[arg(long)]
+    flip: bool,
     /// Seed of the first parameters, the order of images and the noise
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -152,6 +158,8 @@ fn fit(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
         ema: args.ema.map_or(default, |ema| ema.0),
         clip_gradient: args.clip_gradient,
         max_level: args.max_level,
+        start_from: args.start_from.as_deref().map(Start::open).transpose()?,
+        flip: args.flip,
         seed: args.seed,
         bf16: precision == Precision::Bf16,
         log_every: args.log_every,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anomalens_cohort::CohortError;
 use anomalens_models::graph::GraphError;
 use anomalens_models::schedule::ScheduleError;
+use anomalens_models::weights::WeightsError;
 
 use crate::interpret::InterpretError;
 
@@ -25,6 +26,22 @@ pub enum TrainError {
     /// The network could not be run.
     #[error(transparent)]
     Interpret(#[from] InterpretError),
+    /// Weights that could not be read.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// Weights to start from of which none belongs to the network.
+    #[error(
+        "--start-from '{}': found {found} tensors, expected some of the names and shapes of network '{graph}'; give the weights of a network of the same widths",
+        path.display()
+    )]
+    Start {
+        /// The file.
+        path: PathBuf,
+        /// Tensors in it.
+        found: usize,
+        /// The network.
+        graph: String,
+    },
     /// No GPU, or no library for it.
     #[error("--device cuda: found {found}, expected {expected}")]
     Cuda {

@@ -13,13 +13,14 @@ mod metrics;
 mod settings;
 mod stats;
 
-pub use settings::Settings;
+pub use settings::{Settings, Start};
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anomalens_cohort::Cohort;
+use anomalens_models::weights::Weights;
 use tch::Device;
 
 use crate::adam::{average, clip_gradients};
@@ -27,7 +28,7 @@ use crate::batches::{self, Batches};
 use crate::checkpoint::{State, last_name};
 use crate::error::TrainError;
 use crate::interpret::InterpretError;
-use crate::task::{Loss, Task};
+use crate::task::{Figure, Loss, Task};
 use folder::Folder;
 use metrics::Metrics;
 
@@ -82,13 +83,16 @@ pub fn train(
     let checkpoints = folder.checkpoints();
     let mut state = match State::latest(&checkpoints, task.graph(), settings.ema.is_some(), device)? {
         Some(state) => state,
-        None => State::initial(task.graph(), settings.seed, settings.ema.is_some(), device),
+        None => {
+            let start = settings.start_from.as_ref().map(|start| Weights::open(&start.file)).transpose()?;
+            State::initial(task.graph(), settings.seed, start.as_ref(), settings.ema.is_some(), device)?
+        }
     };
     if let Some(file) = folder.result(settings).filter(|_| state.step == settings.iterations) {
         return Ok(Ended::Complete(file));
     }
     let mut metrics = Metrics::resume(&folder, state.step)?;
-    let mut batches = Batches::new(cohort, settings.batch, settings.seed);
+    let mut batches = Batches::new(cohort, settings.batch, settings.flip, settings.seed);
     let (begun, first) = (Instant::now(), state.step);
     let progress = |step: usize, loss: f64| Progress {
         step,
@@ -129,7 +133,7 @@ fn step(
     let batch = batches.at(state.step, device)?;
     let timesteps = settings.max_level.unwrap_or(task.timesteps());
     let (t, noise) = batches::noise(&batch.images, timesteps, settings.seed, state.step);
-    let mut loss = task.loss(&state.model, &batch, &t, &noise, settings.precision())?;
+    let mut loss = task.loss(&state.model, &batch, &t, timesteps, &noise, settings.precision())?;
     let exploded = |what, found: f64| TrainError::Exploded {
         step: state.step + 1,
         what,
@@ -149,7 +153,7 @@ fn step(
     if !norm.is_finite() {
         return Err(exploded("the gradient's norm", norm));
     }
-    loss.figures.push(("gradient_norm", norm));
+    loss.figures.push(Figure { name: "gradient_norm", value: norm, images: settings.batch });
     let rate = settings.rate(state.step);
     state.step += 1;
     state.adam.step(&mut state.model, state.step, rate);

@@ -46,8 +46,20 @@ pub struct Loss {
     pub total: Tensor,
     /// What must stay small: the mean squared error, or the cross-entropy.
     pub guard: f64,
-    /// Named figures for the metrics: `mse`, `bound`; or `cross_entropy`, `accuracy`.
-    pub figures: Vec<(&'static str, f64)>,
+    /// Figures for the metrics: `mse`, `bound`; or `cross_entropy`, `accuracy`, and the accuracy in each quarter of
+    /// the timesteps that has images.
+    pub figures: Vec<Figure>,
+}
+
+/// A mean over some images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure {
+    /// What of.
+    pub name: &'static str,
+    /// The mean.
+    pub value: f64,
+    /// Over how many images.
+    pub images: usize,
 }
 
 impl Task {
@@ -73,7 +85,7 @@ impl Task {
         self.diffusion.timesteps()
     }
 
-    /// The loss of a batch noised to timesteps `t` `[N]` by `noise` [N, C, H, W].
+    /// The loss of a batch noised to timesteps `t` `[N]`, all below `highest`, by `noise` [N, C, H, W].
     ///
     /// Errors: [`TrainError::Interpret`].
     pub fn loss(
@@ -81,6 +93,7 @@ impl Task {
         params: &dyn Params,
         batch: &Batch,
         t: &Tensor,
+        highest: usize,
         noise: &Tensor,
         precision: Precision,
     ) -> Result<Loss, TrainError> {
@@ -89,25 +102,43 @@ impl Task {
         if self.network == Network::Ddpm && self.conditional {
             inputs.push(("y", &batch.labels));
         }
+        let images = batch.labels.numel();
         let out = interpret::run(&self.graph, params, &inputs, precision)?;
         Ok(match self.network {
             Network::Ddpm => {
                 let terms = self.diffusion.hybrid(&batch.images, &x_t, t, noise, &out[0]);
                 let (mse, bound) = (mean(&terms.mse), mean(&terms.bound));
                 let total = terms.total().mean(Kind::Float);
-                Loss { total, guard: mse, figures: vec![("mse", mse), ("bound", bound)] }
+                let figures = vec![
+                    Figure { name: "mse", value: mse, images },
+                    Figure { name: "bound", value: bound, images },
+                ];
+                Loss { total, guard: mse, figures }
             }
             Network::Classifier => {
                 let logits = &out[0];
                 let total = cross_entropy(logits, &batch.labels).mean(Kind::Float);
                 let right = logits.argmax(1, false).eq_tensor(&batch.labels).to_kind(Kind::Float);
-                let (entropy, accuracy) = (total.double_value(&[]), mean(&right));
-                let figures = vec![("cross_entropy", entropy), ("accuracy", accuracy)];
+                let entropy = total.double_value(&[]);
+                let mut figures = vec![
+                    Figure { name: "cross_entropy", value: entropy, images },
+                    Figure { name: "accuracy", value: mean(&right), images },
+                ];
+                for (quarter, name) in QUARTERS.into_iter().enumerate() {
+                    let within = (t * 4).divide_scalar_mode(highest as i64, "floor").eq(quarter as i64);
+                    let right = right.masked_select(&within);
+                    if right.numel() > 0 {
+                        figures.push(Figure { name, value: mean(&right), images: right.numel() });
+                    }
+                }
                 Loss { total, guard: entropy, figures }
             }
         })
     }
 }
+
+/// The accuracy in each quarter of the timesteps, the least noisy first.
+const QUARTERS: [&str; 4] = ["accuracy_1", "accuracy_2", "accuracy_3", "accuracy_4"];
 
 fn mean(x: &Tensor) -> f64 {
     x.detach().mean(Kind::Float).double_value(&[])

@@ -1,10 +1,11 @@
 //! Named tensors: the parameters of a network, their average, the moments of the optimiser.
 
 use anomalens_models::graph::Graph;
-use anomalens_models::weights::initial;
+use anomalens_models::weights::{Weights, initial};
 use ndarray::ArrayD;
 use tch::{Device, Kind, Tensor};
 
+use crate::error::TrainError;
 use crate::interpret::Params;
 
 /// Tensors by name, in a fixed order: that of the graph's parameters.
@@ -21,10 +22,37 @@ impl Named {
         Self { tensors, places }
     }
 
-    /// The parameters that training of a network starts from, on a device, asking for gradients.
-    pub fn initial(graph: &Graph, seed: u64, device: Device) -> Self {
-        let tensor = |spec| tensor(&initial(seed, spec)).to_device(device).set_requires_grad(true);
-        Self::new(graph.params().iter().map(|spec| (spec.name.clone(), tensor(spec))).collect())
+    /// The parameters that training of a network starts from, on a device, asking for gradients: those of `start`
+    /// where name and shape agree, else fresh ones.
+    ///
+    /// Errors: [`TrainError::Weights`]; [`TrainError::Start`] where nothing in `start` fits the network.
+    pub fn initial(
+        graph: &Graph,
+        seed: u64,
+        start: Option<&Weights>,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let mut taken = 0;
+        let mut tensors = Vec::with_capacity(graph.params().len());
+        let shapes = start.map(Weights::shapes).unwrap_or_default();
+        for spec in graph.params() {
+            let array = match start.filter(|_| shapes.get(&spec.name) == Some(&spec.shape)) {
+                Some(start) => {
+                    taken += 1;
+                    start.read(&spec.name)?
+                }
+                None => initial(seed, spec),
+            };
+            tensors.push((spec.name.clone(), tensor(&array).to_device(device).set_requires_grad(true)));
+        }
+        match start.filter(|_| taken == 0) {
+            Some(start) => Err(TrainError::Start {
+                path: start.path().to_owned(),
+                found: shapes.len(),
+                graph: graph.name().to_owned(),
+            }),
+            None => Ok(Self::new(tensors)),
+        }
     }
 
     /// Names and tensors in order.

@@ -47,20 +47,20 @@ fn the_peer_computes_what_the_trainer_does() {
     let x_t = Diffusion::new(&schedule, Device::Cpu).noised(&batch.images, &t, &noise);
     let inputs = [("x", &x_t), ("t", &t), ("y", &batch.labels)];
     let out = interpret::run(task.graph(), &params, &inputs, Precision::F32).unwrap().remove(0);
-    let loss = task.loss(&params, &batch, &t, &noise, Precision::F32).unwrap();
+    let loss = task.loss(&params, &batch, &t, task.timesteps(), &noise, Precision::F32).unwrap();
     loss.total.backward();
 
     let place = tempfile::tempdir().unwrap();
     let write = |name: &str, tensors: &[(String, &Tensor)]| {
         std::fs::write(place.path().join(name), encode(tensors, HashMap::new())).unwrap();
     };
-    let figures: Vec<Tensor> = loss.figures.iter().map(|(_, v)| Tensor::from(*v as f32)).collect();
+    let figures: Vec<Tensor> = loss.figures.iter().map(|f| Tensor::from(f.value as f32)).collect();
     let gradients: Vec<_> = params.iter().map(|(name, p)| (format!("grad.{name}"), p.grad())).collect();
     let mut case: Vec<(String, &Tensor)> =
         [("x0", &batch.images), ("noise", &noise), ("t", &t), ("y", &batch.labels), ("out", &out)]
             .map(|(name, tensor)| (name.to_owned(), tensor))
             .into();
-    case.extend(loss.figures.iter().zip(&figures).map(|((name, _), tensor)| ((*name).to_owned(), tensor)));
+    case.extend(loss.figures.iter().zip(&figures).map(|(f, tensor)| (f.name.to_owned(), tensor)));
     case.extend(gradients.iter().map(|(name, tensor)| (name.clone(), tensor)));
     write("case.safetensors", &case);
     write("model.safetensors", &params.iter().map(|(name, p)| (name.to_owned(), p)).collect::<Vec<_>>());

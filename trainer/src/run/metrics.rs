@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::folder::Folder;
 use crate::error::TrainError;
-use crate::task::Loss;
+use crate::task::{Figure, Loss};
 
 const METRICS: &str = "metrics.jsonl";
 /// Steps that the loss of the progress bar is averaged over, roughly.
@@ -50,10 +50,10 @@ impl<'a> Metrics<'a> {
 
     /// Takes the figures of one step.
     pub fn add(&mut self, loss: &Loss) {
-        for &(name, value) in &loss.figures {
+        for &Figure { name, value, images } in &loss.figures {
             match self.sums.iter_mut().find(|(n, ..)| *n == name) {
-                Some((_, sum, count)) => (*sum, *count) = (*sum + value, *count + 1),
-                None => self.sums.push((name, value, 1)),
+                Some((_, sum, count)) => (*sum, *count) = (*sum + value * images as f64, *count + images),
+                None => self.sums.push((name, value * images as f64, images)),
             }
         }
         let before = self.smooth.unwrap_or(loss.guard);

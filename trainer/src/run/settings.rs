@@ -1,9 +1,12 @@
 //! What a person decides about a run.
 
 use std::f64::consts::PI;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anomalens_cohort::Cohort;
 use anomalens_models::preset::Preset;
+use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 use crate::interpret::Precision;
@@ -30,6 +33,11 @@ pub struct Settings {
     pub clip_gradient: Option<f64>,
     /// Highest noise level that is trained on, 1..=T; none for T. A classifier that guides from level L meets no higher.
     pub max_level: Option<usize>,
+    /// Weights of another network that training starts from, wherever a name and a shape agree: a classifier of the
+    /// U-Net's widths starts from the trunk of a DDPM. None for fresh parameters alone.
+    pub start_from: Option<Start>,
+    /// Whether half of the images are mirrored, left to right.
+    pub flip: bool,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
     /// Whether products are bfloat16.
@@ -38,6 +46,30 @@ pub struct Settings {
     pub log_every: usize,
     /// Steps between two checkpoints.
     pub checkpoint_every: usize,
+}
+
+/// Weights that a network starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// A safetensors file.
+    pub file: PathBuf,
+    /// Its SHA-256, in hex.
+    pub fingerprint: String,
+}
+
+impl Start {
+    /// Reads the file once, for its fingerprint.
+    ///
+    /// Errors: [`TrainError::Io`].
+    pub fn open(file: &Path) -> Result<Self, TrainError> {
+        let bytes = fs::read(file).map_err(|source| TrainError::Io {
+            path: file.to_owned(),
+            source,
+            kept: "expected the weights that --start-from names; nothing was begun".into(),
+        })?;
+        let fingerprint = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { file: file.to_owned(), fingerprint })
+    }
 }
 
 impl Settings {
@@ -69,6 +101,8 @@ impl Settings {
             ("ema", self.ema.into()),
             ("clip_gradient", self.clip_gradient.into()),
             ("max_level", self.max_level.into()),
+            ("start_from", self.start_from.as_ref().map(|start| start.fingerprint.clone()).into()),
+            ("flip", self.flip.into()),
             ("seed", self.seed.into()),
             ("bf16", self.bf16.into()),
         ]
@@ -149,6 +183,8 @@ mod tests {
             ema: None,
             clip_gradient: None,
             max_level: None,
+            start_from: None,
+            flip: false,
             seed: 0,
             bf16: false,
             log_every: 1,
