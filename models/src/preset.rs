@@ -8,7 +8,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod train;
+
 use crate::schedule::Trajectory;
+
+pub use train::{Recipe, RecipeFault, Train};
 
 /// The complete definition of a U-Net and a noisy classifier, without weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,9 @@ pub struct Preset {
     pub classifier: ClassifierConfig,
     /// What `translate` does when it is told nothing else.
     pub translate: TranslateDefaults,
+    /// What `anomalens-train` does when it is told nothing else.
+    #[serde(default, skip_serializing)]
+    pub train: Train,
 }
 
 /// Image size, channels and how a raw image becomes a network input.
@@ -227,7 +234,7 @@ pub enum PresetError {
         /// The preset.
         name: String,
         /// The key.
-        what: &'static str,
+        what: String,
         /// The value found.
         found: String,
         /// What would be right.
@@ -283,8 +290,8 @@ impl Preset {
     }
 
     fn check(&self, name: &str) -> Result<(), PresetError> {
-        let fail = |what, found: String, expected: String| {
-            Err(PresetError::Value { name: name.to_owned(), what, found, expected })
+        let fail = |what: &str, found: String, expected: String| {
+            Err(PresetError::Value { name: name.to_owned(), what: what.to_owned(), found, expected })
         };
         let (size, t) = (self.image.size, self.schedule.timesteps);
         if self.channels() == 0 {
@@ -334,6 +341,20 @@ impl Preset {
                     "positive factors, and a size that halves evenly at each level".into(),
                 );
             }
+        }
+        for (table, recipe) in
+            [("train.ddpm", &self.train.ddpm), ("train.classifier", &self.train.classifier)]
+        {
+            if let Err(RecipeFault { key, found, expected }) = recipe.check(t) {
+                return fail(&format!("{table}.{key}"), found, expected);
+            }
+        }
+        if self.train.ddpm.start_from_ddpm {
+            return fail(
+                "train.ddpm.start_from_ddpm",
+                "true".into(),
+                "false: only a classifier starts so".into(),
+            );
         }
         Ok(())
     }

@@ -24,7 +24,8 @@ fn steps_are_every_level_unless_the_preset_says_otherwise() {
     assert!(!translate.contains("steps") && !translate.contains("spacing"), "{translate}");
     let spaced = tiny_with("steps = 20\nspacing = 1.5\n").unwrap();
     assert_eq!((spaced.translate.steps, spaced.translate.spacing), (Some(20), 1.5));
-    assert_eq!(Preset::parse("again", &toml::to_string(&spaced).unwrap()).unwrap(), spaced);
+    let again = Preset::parse("again", &toml::to_string(&spaced).unwrap()).unwrap();
+    assert_eq!(Preset { train: spaced.train.clone(), ..again }, spaced);
     assert_eq!(tiny_with("steps = 50\n").unwrap().translate.spacing, 1.0);
 }
 
@@ -40,5 +41,73 @@ fn impossible_steps_are_refused() {
     ] {
         let message = tiny_with(lines).unwrap_err().to_string();
         assert!(message.contains(key) && message.contains(expected), "{lines}: {message}");
+    }
+}
+
+/// The built-in tiny preset with other recipes.
+fn tiny_trained(tables: &str) -> Result<Preset, PresetError> {
+    let text = include_str!("../../presets/tiny.toml");
+    let (before, rest) = text.split_once("[train.ddpm]").unwrap();
+    let translate = &rest[rest.find("[translate]").unwrap()..];
+    Preset::parse("test", &format!("{before}{tables}\n{translate}"))
+}
+
+#[test]
+fn recipes_are_the_papers_where_nothing_else_is_said() {
+    // Sec. 3 of the paper; ema is the reference code's.
+    let paper = |r: &Recipe| (r.iterations, r.batch, r.learning_rate, r.ema);
+    let silent = tiny_trained("").unwrap();
+    let brats = Preset::load("brats256").unwrap();
+    for (case, train) in
+        [("silent", &silent.train), ("brats256", &brats.train), ("default", &Train::default())]
+    {
+        assert_eq!(paper(&train.ddpm), (50_000, 10, 1e-4, Some(0.9999)), "{case}");
+        assert_eq!(paper(&train.classifier), (20_000, 10, 1e-4, None), "{case}");
+        assert_eq!((train.ddpm.accumulate, train.ddpm.dropout, train.ddpm.flip), (1, 0.0, false), "{case}");
+    }
+    assert_eq!(Preset::load("chexpert256").unwrap().train, brats.train);
+    let demo = Preset::load("demo").unwrap().train;
+    assert_eq!(paper(&demo.ddpm), (3000, 16, 3e-4, Some(0.999)));
+    assert_eq!((demo.classifier.max_level, demo.classifier.cosine), (Some(500), 0.4));
+}
+
+/// Bundles and runs repeat the preset; with a recipe in it, those from before it was there would be others.
+#[test]
+fn recipes_are_not_written_down_with_the_networks() {
+    for name in Preset::builtin_names() {
+        let preset = Preset::load(name).unwrap();
+        let text = serde_json::to_string(&preset).unwrap();
+        assert!(!text.contains("train"), "{name}: {text}");
+        let again: Preset = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.train, Train::default(), "{name}");
+    }
+}
+
+#[test]
+fn impossible_recipes_are_refused() {
+    let ddpm =
+        |lines: &str| format!("[train.ddpm]\niterations = 5\nbatch = 2\nlearning_rate = 1e-3\n{lines}");
+    assert!(tiny_trained(&ddpm("accumulate = 2\ndropout = 0.5\nflip = true\nmax_level = 1000")).is_ok());
+    for (tables, key, expected) in [
+        (ddpm("cosine = 1.1"), "train.ddpm.cosine", "in [0, 1]"),
+        (ddpm("ema = 1.0"), "train.ddpm.ema", "in [0, 1)"),
+        (ddpm("clip_gradient = 0.0"), "train.ddpm.clip_gradient", "a positive number"),
+        (ddpm("max_level = 1001"), "train.ddpm.max_level", "schedule.timesteps = 1000"),
+        (ddpm("dropout = 1.0"), "train.ddpm.dropout", "in [0, 1)"),
+        (ddpm("dropout = nan"), "train.ddpm.dropout", "in [0, 1)"),
+        (ddpm("accumulate = 3"), "train.ddpm.accumulate", "batch = 2"),
+        (ddpm("start_from_ddpm = true"), "train.ddpm.start_from_ddpm", "false"),
+        (ddpm("steps = 5"), "steps", "unknown field"),
+        (ddpm("").replace("iterations = 5", ""), "iterations", "missing field"),
+        (
+            ddpm("").replace("= 5", "= 0").replace("ddpm", "classifier"),
+            "train.classifier.iterations",
+            "at least 1",
+        ),
+        (ddpm("").replace("1e-3", "-1.0"), "train.ddpm.learning_rate", "a positive number"),
+        ("[train.unet]".into(), "unet", "unknown field"),
+    ] {
+        let message = tiny_trained(&tables).unwrap_err().to_string();
+        assert!(message.contains(key) && message.contains(expected), "{tables}: {message}");
     }
 }
