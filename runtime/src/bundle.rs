@@ -8,8 +8,8 @@ use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{Schedule, ScheduleError, Timestep};
 use ndarray::{Array1, Array4, Axis, Ix4, s};
 
-use crate::ddim::{ClassLabel, Guide, NoisePredictor};
 use crate::engine::{Engine, EngineError, Port, Session};
+use anomalens_method::ddim::{ClassLabel, Guide, NetworkError, NoisePredictor};
 
 /// A bundle that is ready to translate.
 pub struct Bundle {
@@ -169,13 +169,13 @@ pub struct Unet {
 }
 
 impl NoisePredictor for Unet {
-    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, EngineError> {
+    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
         let n = x.len_of(Axis(0));
         let mut inputs = vec![("x", Tensor::F32(x.clone().into_dyn())), ("t", repeated(n, t.get()))];
         if self.conditional {
             inputs.push(("y", repeated(n, y.get())));
         }
-        let out = image_output(self.session.run(&inputs)?, "out");
+        let out = image_output(self.session.run(&inputs).map_err(NetworkError::new)?, "out");
         // The other half interpolates the variance: a DDIM step has none.
         Ok(out.slice(s![.., ..self.channels, .., ..]).to_owned())
     }
@@ -187,14 +187,14 @@ pub struct ClassifierGradient {
 }
 
 impl Guide for ClassifierGradient {
-    fn gradient(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, EngineError> {
+    fn gradient(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
         let n = x.len_of(Axis(0));
         let inputs = [
             ("x", Tensor::F32(x.clone().into_dyn())),
             ("t", repeated(n, t.get())),
             ("y", repeated(n, y.get())),
         ];
-        Ok(image_output(self.session.run(&inputs)?, "gradient"))
+        Ok(image_output(self.session.run(&inputs).map_err(NetworkError::new)?, "gradient"))
     }
 }
 
@@ -211,4 +211,4 @@ fn image_output(outputs: Vec<(String, ndarray::ArrayD<f32>)>, name: &str) -> Arr
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

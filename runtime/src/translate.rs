@@ -1,113 +1,20 @@
-//! From images to their healthy version and the anomaly map: everything that `translate` does between reading and
-//! writing.
+//! The method on the networks of a bundle.
 
-use std::ops::{ControlFlow, Range};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
 
-use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
-use anomalens_models::schedule::{NoiseLevel, Schedule};
-use ndarray::{Array4, Array5, Axis, concatenate, s, stack};
+use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::translate::{self, Options, Progress, Translation};
+use anomalens_models::image::UnitImage;
 
 use crate::bundle::Bundle;
-use crate::ddim::{
-    self, DdimError, GradientScale, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan, StepDone,
-};
 
-mod noise;
-mod options;
-
-pub use options::{FirstNoise, Options, Procedure, Steps};
-
-/// How far a translation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Which way the step went.
-    pub leg: Leg,
-    /// The level that it reached.
-    pub level: NoiseLevel,
-    /// Steps done over both legs and all batches.
-    pub done: usize,
-    /// Steps to do.
-    pub total: usize,
-}
-
-/// What came of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Translation {
-    /// The healthy version, [N, C, H, W]; not clipped.
-    pub healthy: Array4<f32>,
-    /// One anomaly map an image.
-    pub maps: Vec<AnomalyMap>,
-    /// Every x_t, if it was to be kept.
-    pub trajectory: Option<States>,
-    /// What it took.
-    pub timings: Timings,
-}
-
-/// Every x_t of a translation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct States {
-    /// The levels of `encode`.
-    pub encode_levels: Vec<NoiseLevel>,
-    /// The way up, [steps + 1, N, C, H, W]: first the images as they began.
-    pub encode: Array5<f32>,
-    /// The levels of `decode`.
-    pub decode_levels: Vec<NoiseLevel>,
-    /// The way down, [steps, N, C, H, W]: last the healthy version.
-    pub decode: Array5<f32>,
-}
-
-/// What a translation took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Timings {
-    /// The way up.
-    pub encode: Duration,
-    /// The way down.
-    pub decode: Duration,
-    /// Evaluations of the U-Net, each of one batch.
-    pub unet_calls: usize,
-    /// Evaluations of the classifier's gradient, each of one batch.
-    pub gradient_calls: usize,
-}
-
-/// Why images could not be translated.
+/// Why images could not be translated by a bundle.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TranslateError {
-    /// The sampler failed, or its options cannot be.
+    /// The method failed, or its options cannot be.
     #[error(transparent)]
-    Ddim(#[from] DdimError),
-    /// A number of steps and the published script.
-    #[error(
-        "--schedule reference with a number of steps: the published script knows none; expected every step or --respacing ddimN, or choose --schedule paper"
-    )]
-    ReferenceSteps,
-    /// No images.
-    #[error("0 images, expected at least 1; check the input")]
-    NoImages,
-    /// No images at once.
-    #[error("batch 0, expected at least 1; correct --batch")]
-    NoBatch,
-    /// An image of another shape than the network's input.
-    #[error(
-        "image {index}: found {found:?}, expected [channels, height, width] = {expected:?} by the bundle's preset; choose a bundle for these images"
-    )]
-    ImageShape {
-        /// Which image, from 0.
-        index: usize,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The network's.
-        expected: Vec<usize>,
-    },
-    /// A class that the networks do not have.
-    #[error("healthy class {found}, expected 0..={}; correct --healthy-class", classes.saturating_sub(1))]
-    HealthyClass {
-        /// The class.
-        found: usize,
-        /// How many there are.
-        classes: usize,
-    },
+    Method(#[from] translate::TranslateError),
     /// No noise predictor.
     #[error(
         "bundle '{bundle}' has no U-Net, expected unet.onnx; write the bundle again with anomalens-export bundle --unet"
@@ -126,9 +33,13 @@ pub enum TranslateError {
         /// s.
         found: f64,
     },
-    /// The results do not fit the images.
-    #[error(transparent)]
-    Image(#[from] ImageError),
+}
+
+impl TranslateError {
+    /// Whether the callback said stop.
+    pub fn cancelled(&self) -> bool {
+        matches!(self, Self::Method(error) if error.cancelled())
+    }
 }
 
 /// Translates images to the healthy class of a bundle, `options.batch` at a time. `on_step` is called after every
@@ -143,173 +54,13 @@ pub fn translate(
 ) -> Result<Translation, TranslateError> {
     let name = || bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
-    let expected = [preset.channels(), preset.image.size, preset.image.size];
-    if let Some((index, image)) = images.iter().enumerate().find(|(_, i)| i.pixels().shape() != expected) {
-        let (found, expected) = (image.pixels().shape().to_vec(), expected.to_vec());
-        return Err(TranslateError::ImageShape { index, found, expected });
-    }
-    // Each network that is there must know the class.
     let classifier = bundle.classifier.as_ref().map(|_| preset.classifier.classes);
-    let (classes, found) =
-        (preset.unet.classes.into_iter().chain(classifier).min(), options.healthy_class.get());
-    if let Some(classes) = classes.filter(|&classes| found >= classes) {
-        return Err(TranslateError::HealthyClass { found, classes });
-    }
+    translate::check(preset, classifier, images, options)?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),
         None if options.scale == GradientScale::NONE => None,
         None => return Err(TranslateError::NoClassifier { bundle: name(), found: options.scale.get() }),
     };
     let net = bundle.unet.as_mut().ok_or_else(|| TranslateError::NoUnet { bundle: name() })?;
-    translate_with(net, guide, &bundle.schedule, images, options, on_step)
+    Ok(translate::translate(net, guide, &bundle.schedule, images, options, on_step)?)
 }
-
-/// [`translate`] with any two networks; without a guide nothing pulls, whatever the scale.
-///
-/// Errors: [`TranslateError`], but for those about the bundle.
-pub fn translate_with(
-    net: &mut dyn NoisePredictor,
-    mut guide: Option<&mut dyn Guide>,
-    schedule: &Schedule,
-    images: &[UnitImage],
-    options: &Options,
-    on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
-) -> Result<Translation, TranslateError> {
-    let plan = options.plan(schedule)?;
-    if options.batch == 0 {
-        return Err(TranslateError::NoBatch);
-    }
-    let first = images.first().ok_or(TranslateError::NoImages)?;
-    for (index, image) in images.iter().enumerate() {
-        if image.pixels().dim() != first.pixels().dim() {
-            let (found, expected) = (image.pixels().shape().to_vec(), first.pixels().shape().to_vec());
-            return Err(TranslateError::ImageShape { index, found, expected });
-        }
-    }
-    let views: Vec<_> = images.iter().map(|image| image.pixels().view()).collect();
-    let all = stack(Axis(0), &views).expect("the shapes were compared above");
-    let first_noise = match &options.procedure {
-        Procedure::Paper => None,
-        Procedure::Reference { first_noise: FirstNoise::Seed(seed), .. } => {
-            Some(noise::standard_normal(*seed, all.dim()))
-        }
-        Procedure::Reference { first_noise: FirstNoise::Array(array), .. } => Some(array.clone()),
-    };
-    if let Some(found) = first_noise.as_ref().filter(|array| array.dim() != all.dim()) {
-        let (found, expected) = (found.shape().to_vec(), all.shape().to_vec());
-        return Err(DdimError::Shape { what: "first noise", found, expected }.into());
-    }
-    let batches: Vec<Range<usize>> = (0..images.len())
-        .step_by(options.batch)
-        .map(|first| first..images.len().min(first + options.batch))
-        .collect();
-    let mut counter =
-        Counter { done: 0, total: batches.len() * (plan.encode().len() + plan.decode().len()), on_step };
-    let mut parts = Vec::with_capacity(batches.len());
-    for range in batches {
-        let pixels = all.slice(s![range.clone(), .., .., ..]).to_owned();
-        let noise = first_noise.as_ref().map(|array| array.slice(s![range, .., .., ..]));
-        let start = plan.start(pixels, noise)?;
-        let guidance = guide
-            .as_deref_mut()
-            .map(|guide| Guidance { guide: guide as &mut dyn Guide, scale: options.scale });
-        parts.push(translate_batch(&plan, net, guidance, options, start, &mut counter)?);
-    }
-    assemble(&all, parts)
-}
-
-/// Counts the steps of all batches.
-struct Counter<'a> {
-    done: usize,
-    total: usize,
-    on_step: &'a mut dyn FnMut(&Progress) -> ControlFlow<()>,
-}
-
-impl Counter<'_> {
-    fn step(&mut self, step: &StepDone<'_>) -> ControlFlow<()> {
-        self.done += 1;
-        let (done, total) = (self.done, self.total);
-        (self.on_step)(&Progress { leg: step.leg, level: step.image.level(), done, total })
-    }
-}
-
-/// One batch, translated.
-struct Part {
-    healthy: Array4<f32>,
-    encode: Vec<NoisyImage>,
-    decode: Vec<NoisyImage>,
-    timings: Timings,
-}
-
-fn translate_batch(
-    plan: &Plan,
-    net: &mut dyn NoisePredictor,
-    guidance: Option<Guidance<'_>>,
-    options: &Options,
-    start: NoisyImage,
-    counter: &mut Counter<'_>,
-) -> Result<Part, TranslateError> {
-    let (mut encode, mut decode) = (Vec::new(), Vec::new());
-    if options.keep_trajectory {
-        encode.push(start.clone());
-    }
-    let guided = guidance.as_ref().is_some_and(|guidance| guidance.scale > GradientScale::NONE);
-    let began = Instant::now();
-    let encoded = ddim::encode(plan, net, options.healthy_class, start, &mut |step| {
-        if options.keep_trajectory {
-            encode.push(step.image.clone());
-        }
-        counter.step(step)
-    })?;
-    let encode_time = began.elapsed();
-    let began = Instant::now();
-    let healthy = ddim::decode_guided(plan, net, guidance, options.healthy_class, encoded, &mut |step| {
-        if options.keep_trajectory {
-            decode.push(step.image.clone());
-        }
-        counter.step(step)
-    })?;
-    let timings = Timings {
-        encode: encode_time,
-        decode: began.elapsed(),
-        unet_calls: plan.encode().len() + plan.decode().len(),
-        gradient_calls: if guided { plan.decode().len() } else { 0 },
-    };
-    Ok(Part { healthy: healthy.into_pixels(), encode, decode, timings })
-}
-
-fn assemble(images: &Array4<f32>, parts: Vec<Part>) -> Result<Translation, TranslateError> {
-    let join =
-        |views: &[ndarray::ArrayView4<'_, f32>]| concatenate(Axis(0), views).expect("one shape an image");
-    let healthy = join(&parts.iter().map(|part| part.healthy.view()).collect::<Vec<_>>());
-    let maps = images
-        .outer_iter()
-        .zip(healthy.outer_iter())
-        .map(|(image, healthy)| AnomalyMap::between(&image.to_owned(), &healthy.to_owned()))
-        .collect::<Result<_, _>>()?;
-    let mut timings = Timings::default();
-    for part in &parts {
-        timings.encode += part.timings.encode;
-        timings.decode += part.timings.decode;
-        timings.unet_calls += part.timings.unet_calls;
-        timings.gradient_calls += part.timings.gradient_calls;
-    }
-    let leg = |states: fn(&Part) -> &[NoisyImage]| -> (Vec<NoiseLevel>, Array5<f32>) {
-        let levels = states(&parts[0]).iter().map(NoisyImage::level).collect();
-        let state =
-            |i: usize| join(&parts.iter().map(|part| states(part)[i].pixels().view()).collect::<Vec<_>>());
-        let all: Vec<_> = (0..states(&parts[0]).len()).map(state).collect();
-        let views: Vec<_> = all.iter().map(|state| state.view()).collect();
-        (levels, stack(Axis(0), &views).expect("one shape a state"))
-    };
-    let kept = parts.first().is_some_and(|part| !part.encode.is_empty());
-    let trajectory = kept.then(|| {
-        let (encode_levels, encode) = leg(|part| &part.encode);
-        let (decode_levels, decode) = leg(|part| &part.decode);
-        States { encode_levels, encode, decode_levels, decode }
-    });
-    Ok(Translation { healthy, maps, trajectory, timings })
-}
-
-#[cfg(test)]
-mod tests;

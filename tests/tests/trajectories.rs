@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use anomalens_method::ddim::{
+    ClassLabel, GradientScale, Guidance, NoisyImage, Plan, Step, StepDone, decode_guided, encode,
+};
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Trajectory};
 use anomalens_runtime::bundle::Bundle;
-use anomalens_runtime::ddim::{
-    ClassLabel, GradientScale, Guidance, NoisyImage, Plan, Step, StepDone, decode_guided, encode,
-};
 use anomalens_tests::engines::{engines, write_bundle};
 use anomalens_tests::{golden, max_abs, npy, root, tiny};
 use ndarray::{Array4, Array5, Axis, Ix4, Ix5, s};

@@ -19,13 +19,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anomalens_cohort::Cohort;
+use anomalens_method::ddim::{GradientScale, Leg};
+use anomalens_method::translate::Options;
 use anomalens_models::image::{AnomalyMap, UnitImage};
 use anomalens_models::manifest::Manifest;
 use anomalens_models::schedule::NoiseLevel;
 use anomalens_runtime::bundle::Bundle;
-use anomalens_runtime::ddim::{DdimError, GradientScale, Leg};
 use anomalens_runtime::engine::{self, Engine};
-use anomalens_runtime::translate::{Options, TranslateError, translate};
+use anomalens_runtime::translate::translate;
 use anyhow::Result;
 
 use crate::failure::{Outcome, Usage};
@@ -123,7 +124,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
 
 /// What the sampler is told; every error is one of usage.
 fn sampler(args: &EvaluateArgs, manifest: &Manifest) -> Result<Options> {
-    let mut options = Options::defaults(manifest)?;
+    let mut options = Options::defaults(&manifest.preset)?;
     if let Some(level) = args.noise_level {
         options.noise_level = NoiseLevel::new(level);
     }
@@ -231,7 +232,7 @@ fn translate_all(
             if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         let translated = match translated {
-            Err(TranslateError::Ddim(DdimError::Cancelled { .. })) => {
+            Err(error) if error.cancelled() => {
                 progress.finish();
                 return Err(stopped(store).into());
             }
@@ -299,7 +300,7 @@ fn sheet(
     for (place, why) in sheet::choose(&ranked) {
         let (index, s) = (chosen[place], &scores[place]);
         let (slice, healthy) = slice(cohort, store, index)?;
-        let (_, mask) = anomalens_runtime::otsu::mask(&slice.map)?;
+        let (_, mask) = anomalens_method::otsu::mask(&slice.map)?;
         let score = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
         let label = match s.lesion_pixels {
             0 => format!("healthy, {why}: mean {:.4} inside the brain - {}", s.map_brain, slice.name),

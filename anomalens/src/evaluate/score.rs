@@ -1,8 +1,8 @@
 //! How one slice scores, by its anomaly map and by thresholding the image itself.
 
+use anomalens_method::metrics::{MetricError, auroc, best_dice, dice};
+use anomalens_method::otsu::{self, OtsuError};
 use anomalens_models::image::AnomalyMap;
-use anomalens_runtime::metrics::{MetricError, auroc, best_dice, dice};
-use anomalens_runtime::otsu::{self, OtsuError};
 use ndarray::{Array2, Array3, Axis};
 
 /// One slice, with all that scoring needs. All planes are on one grid [H, W].

@@ -1,6 +1,6 @@
 //! What all slices score together.
 
-use anomalens_runtime::metrics::MetricError;
+use anomalens_method::metrics::MetricError;
 
 use super::score::{Method, Pixels, Pool, Scores};
 

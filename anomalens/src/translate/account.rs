@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anomalens_dicom_bridge::Provenance;
+use anomalens_method::translate::Options;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
 use anomalens_runtime::engine::EngineChoice;
-use anomalens_runtime::translate::Options;
 use image::RgbImage;
 
 use super::Failed;

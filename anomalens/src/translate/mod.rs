@@ -11,13 +11,14 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use anomalens_method::ddim::Leg;
+use anomalens_method::translate::{FirstNoise, Options, Procedure, Translation};
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::output::OutputFolder;
 use anomalens_runtime::bundle::Bundle;
-use anomalens_runtime::ddim::{DdimError, Leg};
 use anomalens_runtime::engine;
-use anomalens_runtime::translate::{FirstNoise, Options, Procedure, TranslateError, Translation, translate};
+use anomalens_runtime::translate::translate;
 use anyhow::{Result, bail};
 use ndarray::Axis;
 
@@ -171,7 +172,7 @@ fn sample(bundle: &mut Bundle, images: &[UnitImage], options: &Options) -> Resul
     });
     progress.finish();
     match translated {
-        Err(TranslateError::Ddim(DdimError::Cancelled { .. })) => Err(Interrupted.into()),
+        Err(error) if error.cancelled() => Err(Interrupted.into()),
         translated => Ok(translated?),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use anomalens_method::ddim::{ClassLabel, GradientScale};
+use anomalens_method::translate::{FirstNoise, Options, Procedure, Steps, TranslateError};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
 use anomalens_models::schedule::{NoiseLevel, Schedule};
-use anomalens_runtime::ddim::{ClassLabel, GradientScale};
 use anomalens_runtime::engine::EngineOptions;
-use anomalens_runtime::translate::{FirstNoise, Options, Procedure, Steps, TranslateError};
+use anomalens_runtime::translate::TranslateError as BundleError;
 use anyhow::{Result, bail};
 
 use super::array;
@@ -28,7 +29,7 @@ pub fn sampler(args: &TranslateArgs, manifest: &Manifest) -> Result<Options> {
 }
 
 fn options(args: &TranslateArgs, manifest: &Manifest, first_noise: FirstNoise) -> Result<Options> {
-    let mut options = Options::defaults(manifest)?;
+    let mut options = Options::defaults(&manifest.preset)?;
     if let Some(level) = args.noise_level {
         options.noise_level = NoiseLevel::new(level);
     }
@@ -103,7 +104,7 @@ pub fn check(bundle: &Path, manifest: &Manifest, options: &Options) -> Result<()
     }
     if !manifest.has(CLASSIFIER_GRADIENT) && options.scale > GradientScale::NONE {
         let bundle = bundle.display().to_string();
-        return Err(TranslateError::NoClassifier { bundle, found: options.scale.get() }.into());
+        return Err(BundleError::NoClassifier { bundle, found: options.scale.get() }.into());
     }
     Ok(())
 }

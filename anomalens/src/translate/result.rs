@@ -1,7 +1,7 @@
 //! What came of each slice, back on the slice's own grid.
 
+use anomalens_method::otsu::{self, OtsuError};
 use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
-use anomalens_runtime::otsu::{self, OtsuError};
 use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
 
 use super::input::Slice;

@@ -4,10 +4,10 @@ use std::io::{self, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use anomalens_dicom_bridge::{MapScale, Provenance, Study, write};
+use anomalens_method::translate::States;
 use anomalens_models::image::frame::Frame;
 use anomalens_models::image::normalise::Normaliser;
 use anomalens_models::output::{OutputError, OutputFolder};
-use anomalens_runtime::translate::States;
 use anyhow::Result;
 use image::RgbImage;
 use ndarray::{Array, Array1, ArrayD, Axis, Dimension, stack};

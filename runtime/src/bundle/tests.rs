@@ -3,11 +3,12 @@ use std::fs;
 use anomalens_models::manifest::{FORMAT, FileEntry, Verification, WEIGHTS};
 
 use super::*;
-use crate::ddim::GradientScale;
 use crate::engine::{EngineChoice, EngineOptions};
 use crate::testing::images;
 use crate::testing::onnx::{write_classifier, write_unet, write_weights};
-use crate::translate::{self, Options, TranslateError};
+use crate::translate::{self, TranslateError};
+use anomalens_method::ddim::GradientScale;
+use anomalens_method::translate::{self as method, Options};
 
 pub(crate) fn manifest(preset: &Preset, gate: &str) -> Manifest {
     Manifest {
@@ -171,7 +172,7 @@ fn translation_wants_the_parts_that_it_uses() {
         .collect();
     let run = |folder: &Path, change: fn(&mut Options)| {
         let mut bundle = Bundle::open(folder, tract().as_ref(), false).unwrap();
-        let mut options = Options::defaults(&bundle.manifest).unwrap();
+        let mut options = Options::defaults(&bundle.manifest.preset).unwrap();
         options.noise_level = anomalens_models::schedule::NoiseLevel::new(2);
         change(&mut options);
         translate::translate(&mut bundle, &images, &options, &mut |_| std::ops::ControlFlow::Continue(()))
@@ -179,7 +180,13 @@ fn translation_wants_the_parts_that_it_uses() {
     let folder = bundle();
     assert!(run(folder.path(), |_| ()).is_ok());
     let error = run(folder.path(), |o| o.healthy_class = ClassLabel::new(2)).unwrap_err();
-    assert!(matches!(error, TranslateError::HealthyClass { found: 2, classes: 2 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            TranslateError::Method(method::TranslateError::HealthyClass { found: 2, classes: 2 })
+        ),
+        "{error}"
+    );
 
     fs::remove_file(folder.path().join(CLASSIFIER_GRADIENT)).unwrap();
     seal(folder.path(), &mut manifest(&preset(), "quick"));

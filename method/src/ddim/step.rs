@@ -33,7 +33,7 @@ pub struct Guidance<'a> {
 impl Step {
     /// Makes the step for a batch `x` [N, C, H, W].
     ///
-    /// Errors: [`DdimError::Engine`]; [`DdimError::Shape`] if a network gives another shape than it got.
+    /// Errors: [`DdimError::Network`]; [`DdimError::Shape`] if a network gives another shape than it got.
     pub fn make(
         &self,
         net: &mut dyn NoisePredictor,

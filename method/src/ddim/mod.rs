@@ -17,10 +17,12 @@ pub use plan::Plan;
 pub use step::{Guidance, Step};
 pub use walk::{Leg, OnStep, StepDone, decode_guided, encode};
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
 use anomalens_models::schedule::{NoiseLevel, ScheduleError, Timestep};
 use ndarray::Array4;
-
-use crate::engine::EngineError;
 
 /// A class of the classifier and of the U-Net's label embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,20 +65,43 @@ impl GradientScale {
     }
 }
 
+/// Why a network could not be computed: the error of the engine, or of libtorch.
+#[derive(Debug, Clone)]
+pub struct NetworkError(Arc<dyn Error + Send + Sync>);
+
+impl NetworkError {
+    /// Takes what went wrong.
+    pub fn new(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(cause))
+    }
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for NetworkError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
 /// Predicts the noise in an image: the U-Net, or a function in a test.
 pub trait NoisePredictor {
     /// ε for a batch of noisy images `x` [N, C, H, W] at network index `t`; same shape.
     ///
-    /// Errors: those of the engine.
-    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, EngineError>;
+    /// Errors: those of whoever computes it.
+    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError>;
 }
 
 /// Pulls an image towards a class: the noisy classifier's gradient, or a function in a test.
 pub trait Guide {
     /// ∇ₓ log p(y | x, t) for each image of a batch `x` [N, C, H, W]; same shape.
     ///
-    /// Errors: those of the engine.
-    fn gradient(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, EngineError>;
+    /// Errors: those of whoever computes it.
+    fn gradient(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError>;
 }
 
 /// A batch of images [N, C, H, W] and the noise level that they are at.
@@ -109,7 +134,7 @@ impl NoisyImage {
 }
 
 /// Why images could not be encoded or decoded.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DdimError {
     /// A level or a respacing that cannot be.
@@ -117,7 +142,7 @@ pub enum DdimError {
     Schedule(#[from] ScheduleError),
     /// A network failed.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Network(#[from] NetworkError),
     /// A scale that is negative, infinite or not a number.
     #[error("gradient scale {found}, expected a finite number, at least 0; correct --scale")]
     Scale {

@@ -31,7 +31,7 @@ pub type OnStep<'a> = dyn FnMut(&StepDone<'_>) -> ControlFlow<()> + 'a;
 
 /// The way up (Algorithm 1, first loop). `images` come from [`Plan::start`]; the noise predictor is given `healthy`.
 ///
-/// Errors: [`DdimError::Level`], [`DdimError::Engine`], [`DdimError::Shape`], [`DdimError::Cancelled`].
+/// Errors: [`DdimError::Level`], [`DdimError::Network`], [`DdimError::Shape`], [`DdimError::Cancelled`].
 pub fn encode(
     plan: &Plan,
     net: &mut dyn NoisePredictor,

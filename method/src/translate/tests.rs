@@ -31,9 +31,7 @@ fn pull(x: f64, _: Timestep) -> f64 {
 
 fn run(images: &[UnitImage], options: &Options) -> Result<Translation, TranslateError> {
     let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
-    translate_with(&mut net, Some(&mut guide), &linear1000(), images, options, &mut |_| {
-        ControlFlow::Continue(())
-    })
+    translate(&mut net, Some(&mut guide), &linear1000(), images, options, &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]
@@ -60,7 +58,7 @@ fn translation_holds_maps_states_and_counts() {
     let options = Options { batch: 2, keep_trajectory: true, ..options(4, 1.0) };
     let mut progress = Vec::new();
     let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
-    let result = translate_with(&mut net, Some(&mut guide), &linear1000(), &images, &options, &mut |p| {
+    let result = translate(&mut net, Some(&mut guide), &linear1000(), &images, &options, &mut |p| {
         progress.push(*p);
         ControlFlow::Continue(())
     })
@@ -145,7 +143,7 @@ fn images_of_other_size() -> ndarray::Array3<f32> {
 fn cancelling_stops_at_once() {
     let images = unit_images(3);
     let (mut net, mut calls) = (Fake::new(eps), 0);
-    let result = translate_with(&mut net, None, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
+    let result = translate(&mut net, None, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
         calls += 1;
         if progress.done == 12 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -159,11 +157,9 @@ fn cancelling_stops_at_once() {
 #[test]
 fn defaults_are_the_presets() {
     let preset = Preset::load("tiny").unwrap();
-    let manifest = crate::bundle::tests::manifest(&preset, "full");
-    let defaults = Options::defaults(&manifest).unwrap();
+    let defaults = Options::defaults(&preset).unwrap();
     assert_eq!(defaults, Options { scale: GradientScale::new(100.0).unwrap(), ..options(50, 0.0) });
-    let demo = crate::bundle::tests::manifest(&Preset::load("demo").unwrap(), "full");
-    let defaults = Options::defaults(&demo).unwrap();
+    let defaults = Options::defaults(&Preset::load("demo").unwrap()).unwrap();
     assert_eq!(defaults.steps, Steps::Spaced { n: 49, spacing: 2.0 });
     let plan = defaults.plan(&linear1000()).unwrap();
     let levels: Vec<_> = plan.encode()[..4].iter().map(|step| step.to.get()).collect();

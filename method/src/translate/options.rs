@@ -1,6 +1,6 @@
 //! What a translation is told.
 
-use anomalens_models::manifest::Manifest;
+use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Trajectory};
 use ndarray::Array4;
 
@@ -66,11 +66,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the bundle's preset says: its L, s, healthy class and steps; Algorithm 1, one image at a time.
+    /// What a preset says: its L, s, healthy class and steps; Algorithm 1, one image at a time.
     ///
     /// Errors: [`DdimError::Scale`].
-    pub fn defaults(manifest: &Manifest) -> Result<Self, DdimError> {
-        let defaults = &manifest.preset.translate;
+    pub fn defaults(preset: &Preset) -> Result<Self, DdimError> {
+        let defaults = &preset.translate;
         Ok(Self {
             noise_level: NoiseLevel::new(defaults.noise_level),
             steps: match defaults.steps {

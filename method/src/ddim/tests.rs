@@ -244,7 +244,8 @@ fn misuse_is_refused() {
     let mut net = Fake::new(|x, _| x);
     let reference = |l| Plan::reference(&linear1000(), None, NoiseLevel::new(l), false);
     for l in [0, 1, 1001] {
-        assert_eq!(reference(l), Err(DdimError::ReferenceLevel { found: l, most: 1000 }));
+        let result = reference(l);
+        assert!(matches!(result, Err(DdimError::ReferenceLevel { found, most: 1000 }) if found == l), "{l}");
     }
     let error = plan.start(x.clone(), Some(x.view())).unwrap_err();
     assert!(matches!(error, DdimError::FirstNoise { expected: "none", .. }), "{error}");
@@ -255,7 +256,11 @@ fn misuse_is_refused() {
     assert!(matches!(error, DdimError::Shape { what: "first noise", .. }), "{error}");
     let clean = plan.start(x, None).unwrap();
     let error = decode_guided(&plan, &mut net, None, HEALTHY, clean, &mut go).unwrap_err();
-    assert_eq!(error, DdimError::Level { found: NoiseLevel::CLEAN, expected: NoiseLevel::new(3) });
+    let expected_level = NoiseLevel::new(3);
+    assert!(
+        matches!(error, DdimError::Level { found: NoiseLevel::CLEAN, expected } if expected == expected_level),
+        "{error}"
+    );
     for scale in [-1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(GradientScale::new(scale), Err(DdimError::Scale { .. })), "{scale}");
     }
@@ -265,7 +270,7 @@ fn misuse_is_refused() {
 fn a_network_of_another_shape_is_refused() {
     struct Wide;
     impl NoisePredictor for Wide {
-        fn eps(&mut self, x: &Array4<f32>, _: Timestep, _: ClassLabel) -> Result<Array4<f32>, EngineError> {
+        fn eps(&mut self, x: &Array4<f32>, _: Timestep, _: ClassLabel) -> Result<Array4<f32>, NetworkError> {
             let (n, c, h, w) = x.dim();
             Ok(Array4::zeros((n, 2 * c, h, w)))
         }
@@ -287,7 +292,7 @@ fn the_callback_sees_every_step_and_can_cancel() {
         if step.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!(seen, [1, 2, 3].map(|i| (Leg::Encode, i, 4, i)));
-    assert_eq!(result, Err(DdimError::Cancelled { done: 3, total: 4 }));
+    assert!(matches!(result, Err(DdimError::Cancelled { done: 3, total: 4 })));
     assert_eq!(net.calls.len(), 3);
 }
 

@@ -1,0 +1,18 @@
+//! The method of the paper (Wolleb et al., MICCAI 2022) over any two networks: the guided DDIM sampler of Algorithm 1,
+//! the anomaly map, its threshold, and the scores that say how well it finds what is marked.
+//!
+//! ```text
+//! UnitImage [C, H, W] ──> translate: ddim::encode ──> ddim::decode_guided ──> healthy version ──> AnomalyMap
+//!                            NoisePredictor              NoisePredictor, Guide                       │
+//!                                                                         metrics <── otsu::mask <───┘
+//! ```
+//!
+//! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
+
+pub mod ddim;
+pub mod metrics;
+pub mod otsu;
+pub mod translate;
+
+#[cfg(test)]
+mod testing;
