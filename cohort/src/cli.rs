@@ -1,20 +1,22 @@
-//! The command line. Exit codes: 0 done, 1 failed, 2 wrong usage.
+//! The command line of `anomalens-cohort`, which `anomalens-train cohort` is too. Exit codes: 0 done, 1 failed, 2
+//! wrong usage.
 
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anomalens_cohort::synthetic::{self, Format, Settings, Source};
-use anomalens_cohort::{Cohort, CohortError, sheet};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use crate::synthetic::{self, Format, Settings, Source};
+use crate::{Cohort, CohortError, sheet};
 
 /// Time between two lines of progress where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Makes labelled images to train and to measure on. Not for diagnostic use.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(
     name = "anomalens-cohort",
     version,
@@ -26,7 +28,7 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Make synthetic brains: T1, T1ce, T2 and FLAIR, half of the slices with a lesion
     #[command(after_help = "\
@@ -47,7 +49,7 @@ Examples:
     Sheet(Sheet),
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct Synthetic {
     /// The cohort's folder: new or empty
     #[arg(short, long, value_name = "DIR")]
@@ -72,7 +74,7 @@ struct Synthetic {
     first: u64,
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct Sheet {
     /// The cohort
     #[arg(value_name = "DIR")]
@@ -88,7 +90,7 @@ struct Sheet {
     rows: usize,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
     /// images.npy, masks.npy, cohort.json: what training and evaluation read
     Arrays,
@@ -98,7 +100,7 @@ enum FormatArg {
     Dicom,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Anatomy {
     /// The MNI ICBM152 template: the folder named by ANOMALENS_MNI152
     Mni152,
@@ -106,8 +108,11 @@ enum Anatomy {
     Phantom,
 }
 
-pub fn run(args: Args) -> Result<(), CohortError> {
-    match args.command {
+/// Does what the command line says. [`CohortError::Setting`] is wrong usage.
+///
+/// Errors: [`CohortError`].
+pub fn run(args: &Args) -> Result<(), CohortError> {
+    match &args.command {
         Command::Synthetic(args) => make(args),
         Command::Sheet(args) => {
             sheet::write(&Cohort::open(&args.cohort)?, args.first, args.rows, &args.output)
@@ -115,8 +120,7 @@ pub fn run(args: Args) -> Result<(), CohortError> {
     }
 }
 
-fn make(args: Synthetic) -> Result<(), CohortError> {
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+fn make(args: &Synthetic) -> Result<(), CohortError> {
     let source = match args.anatomy {
         Anatomy::Mni152 => Source::mni152_from_environment()?,
         Anatomy::Phantom => Source::Phantom,
@@ -126,55 +130,58 @@ fn make(args: Synthetic) -> Result<(), CohortError> {
         FormatArg::Nifti => Format::Nifti,
         FormatArg::Dicom => Format::Dicom,
     };
-    let Synthetic { slices, seed, size, first, .. } = args;
+    let &Synthetic { slices, seed, size, first, .. } = args;
     let settings = Settings { slices, seed, size, source, first };
-    // Where no handler can be set, an interrupt ends the program at once; the folder is then left, hidden.
-    let caught = ctrlc::set_handler(|| {
-        eprintln!("interrupted: stopping after this subject");
-        INTERRUPTED.store(true, Ordering::SeqCst);
-    });
-    if let Err(error) = caught {
-        eprintln!("warning: {error}; an interrupt may leave a hidden folder behind");
-    }
-    let mut progress = Progress::start();
-    let result = synthetic::write(&args.output, format, &settings, |done, total| {
-        progress.step(done, total);
-        !INTERRUPTED.load(Ordering::SeqCst)
-    });
+    let mut progress = Progress::start("slices");
+    let result = synthetic::write(&args.output, format, &settings, |done, total| progress.step(done, total));
     progress.finish();
     result?;
     println!("{}: {}", args.output.display(), synthetic::NOTE);
     Ok(())
 }
 
-/// A bar on a terminal, now and then a line elsewhere.
+/// Whether Ctrl-C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// A bar on a terminal, now and then a line elsewhere; from its start on Ctrl-C stops the work at the next step.
 struct Progress {
+    what: &'static str,
     bar: Option<ProgressBar>,
     began: Instant,
     told: Instant,
 }
 
 impl Progress {
-    fn start() -> Self {
+    fn start(what: &'static str) -> Self {
+        // Where no handler can be set, an interrupt ends the program at once; the folder is then left, hidden.
+        let caught = ctrlc::set_handler(|| {
+            eprintln!("interrupted: stopping after this step");
+            INTERRUPTED.store(true, Ordering::SeqCst);
+        });
+        if let Err(error) = caught {
+            eprintln!("warning: {error}; an interrupt may leave a hidden folder behind");
+        }
         let bar = stderr().is_terminal().then(|| {
             let style =
-                ProgressStyle::with_template("[{bar:30}] {pos}/{len} slices, {elapsed} gone, {eta} left")
+                ProgressStyle::with_template("[{bar:30}] {pos}/{len} {msg}, {elapsed} gone, {eta} left")
                     .expect("a constant template");
-            ProgressBar::new(0).with_style(style.progress_chars("=> "))
+            ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_message(what)
         });
         let now = Instant::now();
-        Self { bar, began: now, told: now }
+        Self { what, bar, began: now, told: now }
     }
 
-    fn step(&mut self, done: usize, total: usize) {
+    /// Shows how many of how many there are; false if the work shall stop.
+    fn step(&mut self, done: usize, total: usize) -> bool {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         } else if done == total || self.told.elapsed() >= PAUSE {
             self.told = Instant::now();
             let left = self.began.elapsed().mul_f64((total - done) as f64 / done.max(1) as f64);
-            eprintln!("{done}/{total} slices, {} left", HumanDuration(left));
+            eprintln!("{done}/{total} {}, {} left", self.what, HumanDuration(left));
         }
+        !INTERRUPTED.load(Ordering::SeqCst)
     }
 
     fn finish(&self) {

@@ -14,6 +14,7 @@
 //! Nothing here is for diagnostic use.
 
 pub mod arrays;
+pub mod cli;
 mod error;
 mod npy;
 pub mod sheet;

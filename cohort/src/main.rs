@@ -1,14 +1,12 @@
 //! `anomalens-cohort`: makes labelled images to train and to measure on.
 
-mod cli;
-
 use std::process::ExitCode;
 
-use anomalens_cohort::CohortError;
+use anomalens_cohort::{CohortError, cli};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match cli::run(cli::Args::parse()) {
+    match cli::run(&cli::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The messages hold their causes.
