@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anomalens_cohort::Cohort;
+use anomalens_cohort::{Cohort, CohortError};
 use anomalens_models::preset::Preset;
 use anomalens_trainer::TrainError;
 use anomalens_trainer::device::{DeviceChoice, PrecisionChoice};
@@ -32,6 +32,8 @@ enum Command {
     Ddpm(Box<TrainArgs>),
     /// Fit the noisy classifier by cross-entropy
     Classifier(Box<TrainArgs>),
+    /// Make, import, split, check and draw the images to train on, as `anomalens-cohort` does
+    Cohort(anomalens_cohort::cli::Args),
 }
 
 /// More threads than any machine has cores.
@@ -132,6 +134,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Ddpm(args) => fit(Network::Ddpm, args),
         Command::Classifier(args) => fit(Network::Classifier, args),
+        Command::Cohort(args) => anomalens_cohort::cli::run(args).map_err(|e| match e {
+            CohortError::Setting { .. } => Usage(e.into()).into(),
+            other => other.into(),
+        }),
     }
 }
 
