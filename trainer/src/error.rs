@@ -4,9 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use anomalens_cohort::CohortError;
+use anomalens_method::ddim::DdimError;
+use anomalens_method::metrics::MetricError;
+use anomalens_method::otsu::OtsuError;
+use anomalens_method::translate::TranslateError;
 use anomalens_models::graph::GraphError;
 use anomalens_models::schedule::ScheduleError;
-use anomalens_models::weights::WeightsError;
+use anomalens_models::weights::{KeyMismatch, WeightsError};
 
 use crate::interpret::InterpretError;
 
@@ -42,6 +46,24 @@ pub enum TrainError {
         /// The network.
         graph: String,
     },
+    /// The other network's weights are not those of the preset's network.
+    #[error("--partner: {source}")]
+    Partner {
+        /// The cause.
+        source: Box<KeyMismatch>,
+    },
+    /// Held-out images could not be translated.
+    #[error("validation: {0}")]
+    Translate(#[from] TranslateError),
+    /// A map of a held-out image has no threshold.
+    #[error("validation: {0}")]
+    Otsu(#[from] OtsuError),
+    /// A held-out image has no score.
+    #[error("validation: {0}")]
+    Metric(#[from] MetricError),
+    /// The preset's gradient scale cannot be.
+    #[error("validation: {0}")]
+    Ddim(#[from] DdimError),
     /// No GPU, or no library for it.
     #[error("--device cuda: found {found}, expected {expected}")]
     Cuda {
@@ -84,11 +106,11 @@ pub enum TrainError {
     #[error("{what}: found {found}, expected {expected}")]
     Option {
         /// The option.
-        what: &'static str,
+        what: String,
         /// The value.
         found: String,
         /// What would be right.
-        expected: &'static str,
+        expected: String,
     },
     /// The run folder holds a run of other settings.
     #[error(

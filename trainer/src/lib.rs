@@ -13,10 +13,14 @@ pub mod batches;
 pub mod checkpoint;
 pub mod device;
 mod error;
+pub mod fit;
+pub mod guided;
 pub mod interpret;
 pub mod losses;
 pub mod run;
+pub mod samples;
 pub mod task;
+pub mod validate;
 pub mod weights;
 
 pub use error::TrainError;
