@@ -2,18 +2,21 @@
 //! libtorch's autograd, the exported gradient graph, the reference implementation's.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_exporter::gradient::classifier_gradient;
+use anomalens_method::ddim::{ClassLabel, GradientScale, Guidance, Plan, StepDone, decode_guided, encode};
 use anomalens_models::graph::{Graph, reference};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
-use anomalens_models::schedule::Schedule;
+use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Trajectory};
 use anomalens_tests::{golden, max_abs, npy, npy_i64, params, root, tiny};
+use anomalens_trainer::guided::{Classifier, Net, Unet};
 use anomalens_trainer::interpret::{self, Precision};
 use anomalens_trainer::losses::Diffusion;
 use anomalens_trainer::weights::{tensor, values};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, Ix4, IxDyn};
 use tch::{Device, Kind, Tensor};
 
 /// Outputs and logits: the golden vectors are f32, up to 3.4e-6 from f64.
@@ -207,5 +210,45 @@ fn the_interpreter_agrees_with_the_reference_interpreter() {
             println!("{name} {output}: {error:.1e}");
             assert!(error <= OUTPUT, "{name} {output}: {error:.1e}");
         }
+    }
+}
+
+/// What validation translates by: the sampler on both networks by libtorch, against the golden trajectories' ends.
+#[test]
+fn tiny_trajectories() {
+    let preset = preset("tiny");
+    let schedule = Schedule::new(&preset.schedule).unwrap();
+    let unet = Case::new(nets::unet(&preset).unwrap(), &tiny().join("unet"));
+    let classifier = Case::new(nets::classifier(&preset).unwrap(), &tiny().join("classifier"));
+    let net = |case: &'static str| match case {
+        "unet" => Net { graph: &unet.graph, params: &unet.weights, device: Device::Cpu },
+        _ => Net { graph: &classifier.graph, params: &classifier.weights, device: Device::Cpu },
+    };
+    let file = |name: &str| npy(&tiny().join("ddim").join(name));
+    let x0 = file("x0.npy").into_dimensionality::<Ix4>().unwrap();
+    let go = &mut |_: &StepDone<'_>| ControlFlow::Continue(());
+    let level = NoiseLevel::new(4);
+    let respaced: Respacing = "ddim10".parse().unwrap();
+    // Long steps divide errors of the networks by the root of a small number.
+    for (name, trajectory, tolerance) in [
+        ("full1000", Trajectory::every(&schedule, level), 1e-5),
+        ("ddim10", Trajectory::respaced(&schedule, respaced, level), 3e-3),
+    ] {
+        let plan = Plan::paper(&schedule, &trajectory.unwrap()).unwrap();
+        let mut eps = Unet { net: net("unet"), conditional: true };
+        let mut guide = Classifier { net: net("classifier") };
+        let mut end = |scale: f64| {
+            let start = plan.start(x0.clone(), None).unwrap();
+            let top = encode(&plan, &mut eps, ClassLabel::new(0), start, go).unwrap();
+            let guidance = Guidance { guide: &mut guide, scale: GradientScale::new(scale).unwrap() };
+            decode_guided(&plan, &mut eps, Some(guidance), ClassLabel::new(0), top, go).unwrap().into_pixels()
+        };
+        let expected = file(&format!("{name}_dec_s100.npy"));
+        let expected = expected.index_axis(Axis(0), expected.len_of(Axis(0)) - 1);
+        let difference = |found: ndarray::Array4<f32>| max_abs(&found.into_dyn(), &expected.to_owned());
+        let (guided, unguided) = (difference(end(100.0)), difference(end(0.0)));
+        println!("{name}: {guided:.1e}; without guidance {unguided:.1e}");
+        assert!(guided <= tolerance, "{name}: {guided:.1e}, tolerance {tolerance:.0e}");
+        assert!(unguided > tolerance, "{name}: an end without guidance passed with {unguided:.1e}");
     }
 }
