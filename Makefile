@@ -36,8 +36,8 @@ test-torch: deps deps-torch ## run the tests that need libtorch: the trainer's, 
 train: deps-torch ## build target/release/anomalens-train
 	$(CARGO) build --release --workspace --bins
 
-train-demo: deps train ## make synthetic brains, train the demo's networks on them, write their bundle (an hour; resumable)
-	scripts/with-deps scripts/train-demo
+train-demo: deps train ## synthetic brains, the demo's networks trained on them, their bundle, its scores (hours; resumable; SET='KEY=VALUE ...')
+	scripts/with-deps "$${CARGO_TARGET_DIR:-target}/release/anomalens-train" fit recipes/demo.toml $(addprefix --set ,$(SET))
 
 eval-demo: deps ## score the demo's bundle on 200 held-out synthetic slices (BUNDLE=DIR: another bundle; resumable)
 	$(CARGO) build --release --bins
