@@ -1,7 +1,9 @@
 //! Cohorts as arrays: one folder, read item by item.
 
+pub mod splits;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::CohortError;
 use crate::npy::{ItemFile, Kind};
+use splits::View;
 
 pub use writer::{CohortWriter, Sample};
 
@@ -73,7 +76,7 @@ pub struct Counts {
     pub diseased: usize,
 }
 
-/// A cohort on the disk, opened for reading.
+/// A cohort on the disk, opened for reading. Memory holds its index, never its pixels.
 #[derive(Debug)]
 pub struct Cohort {
     dir: PathBuf,
@@ -82,6 +85,8 @@ pub struct Cohort {
     images: ItemFile,
     masks: Option<ItemFile>,
     brains: Option<ItemFile>,
+    /// `None`: all of it.
+    view: Option<View>,
 }
 
 impl Cohort {
@@ -126,7 +131,7 @@ impl Cohort {
             path.exists().then(|| ItemFile::open(path, Kind::U8, &[n, s, s])).transpose()
         };
         let (masks, brains) = (optional(MASKS)?, optional(BRAINS)?);
-        Ok(Self { dir: dir.to_owned(), info, items, images, masks, brains })
+        Ok(Self { dir: dir.to_owned(), info, items, images, masks, brains, view: None })
     }
 
     /// The number of items, at least 1.
@@ -204,8 +209,8 @@ impl Cohort {
             None => Ok(image),
             Some(((c, h, w), &found)) => {
                 let Item { subject, slice, .. } = self.items[index].clone();
-                let path = self.dir.clone();
-                Err(CohortError::Pixel { path, item: index, subject, slice, index: [c, h, w], found })
+                let (path, item) = (self.dir.clone(), self.place(index));
+                Err(CohortError::Pixel { path, item, subject, slice, index: [c, h, w], found })
             }
         }
     }
@@ -220,8 +225,8 @@ impl Cohort {
         let pixels = mask.iter().filter(|&&m| m).count();
         let Item { subject, slice, diseased, .. } = self.items[index].clone();
         if diseased == (pixels == 0) {
-            let path = self.dir.clone();
-            return Err(CohortError::Label { path, item: index, subject, slice, diseased, pixels });
+            let (path, item) = (self.dir.clone(), self.place(index));
+            return Err(CohortError::Label { path, item, subject, slice, diseased, pixels });
         }
         Ok(Some(mask))
     }
@@ -243,7 +248,8 @@ impl Cohort {
     }
 
     /// What a training run remembers its cohort by: the SHA-256, in hex, of the length of cohort.json (8 bytes,
-    /// little endian), cohort.json and images.npy. Masks are not part of it: no training sees them.
+    /// little endian), cohort.json and images.npy; of a split its name and its subjects, in order, each behind its
+    /// length, follow. Masks are not part of it: no training sees them.
     ///
     /// Errors: [`CohortError::Read`].
     pub fn fingerprint(&self) -> Result<String, CohortError> {
@@ -263,6 +269,13 @@ impl Cohort {
                 }
             }
         }
+        if let Some(view) = &self.view {
+            let subjects: BTreeSet<&str> = self.items.iter().map(|item| item.subject.as_str()).collect();
+            for text in [view.name.as_str()].into_iter().chain(subjects) {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+        }
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
@@ -270,7 +283,12 @@ impl Cohort {
         if index >= self.items.len() {
             return Err(CohortError::NoItem { path: self.dir.clone(), index, len: self.items.len() });
         }
-        file.item(index)
+        file.item(self.place(index))
+    }
+
+    /// Where an item lies in the arrays, which is how errors number it.
+    pub(crate) fn place(&self, index: usize) -> usize {
+        self.view.as_ref().map_or(index, |view| view.places[index])
     }
 
     fn bits(&self, file: &ItemFile, index: usize) -> Result<Array2<bool>, CohortError> {
@@ -278,7 +296,12 @@ impl Cohort {
         let s = self.info.size;
         if let Some(place) = bytes.iter().position(|&b| b > 1) {
             let (path, found) = (file.path().to_owned(), bytes[place]);
-            return Err(CohortError::MaskValue { path, item: index, index: [place / s, place % s], found });
+            return Err(CohortError::MaskValue {
+                path,
+                item: self.place(index),
+                index: [place / s, place % s],
+                found,
+            });
         }
         Ok(Array2::from_shape_fn((s, s), |(h, w)| bytes[h * s + w] == 1))
     }

@@ -1,6 +1,9 @@
 //! The command line of `anomalens-cohort`, which `anomalens-train cohort` is too. Exit codes: 0 done, 1 failed, 2
 //! wrong usage.
 
+mod check;
+mod import;
+
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +50,24 @@ Examples:
   anomalens-cohort sheet cohort -o cohort.png
   anomalens-cohort sheet cohort -o more.png --first 100 --rows 20")]
     Sheet(Sheet),
+    /// Make a cohort of images in other layouts: BRATS, CheXpert, folders of one's own
+    Import(import::Import),
+    /// Divide a cohort by subject into training, validation and test: splits.json in its folder
+    #[command(after_help = "\
+Examples:
+  anomalens-cohort split brats
+  anomalens-cohort split brats --validation 0.05 --test 0.15 --seed 3")]
+    Split(check::Split),
+    /// Count, draw histograms, and look for what cannot be right
+    #[command(after_help = "\
+Examples:
+  anomalens-cohort check brats -o brats.png
+  anomalens-cohort check brats --split test
+
+Errors (exit code 1): values outside [0, 1] or not a number, a mask without a label or a label without a mask, a subject in two
+splits, the same image twice with different labels or in different splits. Warnings: a constant channel, the same image twice,
+a class without images.")]
+    Check(check::Check),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +103,9 @@ struct Sheet {
     /// The picture; replaced if it is there
     #[arg(short, long, value_name = "FILE.png")]
     output: PathBuf,
+    /// Draw this split alone: train, validation or test
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
     /// The first item
     #[arg(long, value_name = "ITEM", default_value_t = 0)]
     first: usize,
@@ -115,8 +139,12 @@ pub fn run(args: &Args) -> Result<(), CohortError> {
     match &args.command {
         Command::Synthetic(args) => make(args),
         Command::Sheet(args) => {
-            sheet::write(&Cohort::open(&args.cohort)?, args.first, args.rows, &args.output)
+            let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
+            sheet::write(&cohort, args.first, args.rows, &args.output)
         }
+        Command::Import(args) => import::run(args),
+        Command::Split(args) => check::split(args),
+        Command::Check(args) => check::check(args),
     }
 }
 

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use anomalens_models::image::ImageError;
 use anomalens_models::image::normalise::NormaliseError;
 use anomalens_models::output::OutputError;
 
@@ -161,6 +162,43 @@ pub enum CohortError {
         path: PathBuf,
         /// The cause, in words.
         found: String,
+    },
+    /// A file or folder that cannot be imported.
+    #[error("'{}': {found}, expected {expected}", path.display())]
+    Import {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, a sentence.
+        found: String,
+        /// Expected, and the way out.
+        expected: String,
+    },
+    /// A folder or table to be imported could not be read.
+    #[error("'{}': {source}, expected something readable; check the path and its permissions", path.display())]
+    Source {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// An image that could not be put into the network's square.
+    #[error(transparent)]
+    Frame(#[from] ImageError),
+    /// splits.json is not there, or does not fit the cohort.
+    #[error("splits '{}': {found}, expected each subject of the cohort once, in one split; write it by `anomalens-cohort split`", path.display())]
+    Splits {
+        /// The file.
+        path: PathBuf,
+        /// Found.
+        found: String,
+    },
+    /// A cohort that was checked has errors.
+    #[error("cohort '{}': {errors} errors, see above, expected none; mend the images or labels, or leave those items out", path.display())]
+    Checked {
+        /// The cohort.
+        path: PathBuf,
+        /// How many.
+        errors: usize,
     },
     /// The caller asked to stop.
     #[error("interrupted: nothing was written")]

@@ -7,18 +7,23 @@
 //! DIR/images.npy    f32 [N, C, H, W] in [0, 1]
 //! DIR/masks.npy     u8  [N, H, W] 0 or 1: the lesion; for evaluation alone, may be absent
 //! DIR/brains.npy    u8  [N, H, W] 0 or 1: the brain; for evaluation alone, may be absent
+//! DIR/splits.json   which subject is for training, validation, test; may be absent
 //! ```
 //!
 //! [`Cohort`] reads one, image by image, so that memory does not grow with it; [`CohortWriter`] writes one, which
-//! appears whole or not at all. [`synthetic`] makes brains of four MR contrasts, with lesions, from a seed.
+//! appears whole or not at all. [`synthetic`] makes brains of four MR contrasts, with lesions, from a seed; [`import`]
+//! takes in what others have imaged; [`check`] looks a cohort through.
 //! Nothing here is for diagnostic use.
 
 pub mod arrays;
+pub mod check;
 pub mod cli;
 mod error;
+pub mod import;
 mod npy;
 pub mod sheet;
 pub mod synthetic;
 
+pub use arrays::splits::{Shares, Splits};
 pub use arrays::{Cohort, CohortInfo, CohortWriter, Counts, Item, Sample};
 pub use error::CohortError;

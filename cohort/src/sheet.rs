@@ -25,6 +25,13 @@ pub fn write(cohort: &Cohort, first: usize, rows: usize, file: &Path) -> Result<
     if items.is_empty() {
         return Err(CohortError::NoItem { path: cohort.dir().to_owned(), index: first, len: cohort.len() });
     }
+    draw(cohort, &items, file)
+}
+
+/// Draws these items of a cohort into the PNG `file`, which is replaced.
+///
+/// Errors: those of reading the cohort; [`CohortError::Output`].
+pub fn draw(cohort: &Cohort, items: &[usize], file: &Path) -> Result<(), CohortError> {
     let factor = TILE.div_ceil(cohort.size());
     let edge = (cohort.size() * factor) as u32;
     let columns = cohort.channels().len() as u32 + 1;
