@@ -35,9 +35,6 @@ pub struct State {
     pub adam: Adam,
 }
 
-/// How many checkpoints stay: the last, and the one before in case the last is lost.
-const KEPT: usize = 2;
-
 impl State {
     /// The state that training starts from.
     ///
@@ -55,10 +52,11 @@ impl State {
         Ok(Self { step: 0, model, ema, adam })
     }
 
-    /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, and removes all but the last two.
+    /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, and removes all but the last
+    /// `keep`, at least 1.
     ///
     /// Errors: [`TrainError::NotFinite`], [`TrainError::Io`]; the checkpoints before stay as they are.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, TrainError> {
+    pub fn save(&self, folder: &Path, keep: usize) -> Result<PathBuf, TrainError> {
         let path = folder.join(file_name(self.step));
         let (first, second) = self.adam.moments();
         let parts = [
@@ -86,7 +84,7 @@ impl State {
             source,
             kept: format!("nothing half-written is left; the last good checkpoint is {before}: free space or mend the permissions, then give the same command again to go on"),
         })?;
-        for old in list(folder).into_iter().rev().skip(KEPT) {
+        for old in list(folder).into_iter().rev().skip(keep) {
             // A file that cannot be removed costs space, not the run.
             let _ = fs::remove_file(folder.join(file_name(old)));
         }

@@ -81,40 +81,47 @@ pub fn train(
     let task = Task::new(settings.network, &settings.preset, device)?;
     let folder = Folder::open(folder, settings, cohort)?;
     let checkpoints = folder.checkpoints();
-    let mut state = match State::latest(&checkpoints, task.graph(), settings.ema.is_some(), device)? {
+    let mut state = match State::latest(&checkpoints, task.graph(), settings.recipe.ema.is_some(), device)? {
         Some(state) => state,
         None => {
             let start = settings.start_from.as_ref().map(|start| Weights::open(&start.file)).transpose()?;
-            State::initial(task.graph(), settings.seed, start.as_ref(), settings.ema.is_some(), device)?
+            State::initial(
+                task.graph(),
+                settings.seed,
+                start.as_ref(),
+                settings.recipe.ema.is_some(),
+                device,
+            )?
         }
     };
-    if let Some(file) = folder.result(settings).filter(|_| state.step == settings.iterations) {
+    if let Some(file) = folder.result(settings).filter(|_| state.step == settings.recipe.iterations) {
         return Ok(Ended::Complete(file));
     }
     let mut metrics = Metrics::resume(&folder, state.step)?;
-    let mut batches = Batches::new(cohort, settings.batch, settings.flip, settings.seed);
+    let mut batches = Batches::new(cohort, settings.recipe.batch, settings.recipe.flip, settings.seed);
     let (begun, first) = (Instant::now(), state.step);
     let progress = |step: usize, loss: f64| Progress {
         step,
-        total: settings.iterations,
+        total: settings.recipe.iterations,
         loss,
-        images_per_second: ((step - first) * settings.batch) as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+        images_per_second: ((step - first) * settings.recipe.batch) as f64
+            / begun.elapsed().as_secs_f64().max(1e-9),
     };
     let mut flow = on_step(progress(state.step, f64::NAN));
-    while state.step < settings.iterations {
+    while state.step < settings.recipe.iterations {
         if flow.is_break() {
-            let checkpoint = state.save(&checkpoints)?;
+            let checkpoint = state.save(&checkpoints, settings.keep)?;
             return Ok(Ended::Stopped { step: state.step, checkpoint });
         }
         let loss = step(&task, settings, &mut state, &mut batches, device)
             .map_err(|e| e.at(state.step + 1, last_name(&checkpoints)))?;
         metrics.add(&loss);
         let now = progress(state.step, metrics.loss());
-        if state.step.is_multiple_of(settings.log_every) || state.step == settings.iterations {
+        if state.step.is_multiple_of(settings.log_every) || state.step == settings.recipe.iterations {
             metrics.write(state.step, settings.rate(state.step - 1), now.images_per_second)?;
         }
-        if state.step.is_multiple_of(settings.checkpoint_every) || state.step == settings.iterations {
-            state.save(&checkpoints)?;
+        if state.step.is_multiple_of(settings.checkpoint_every) || state.step == settings.recipe.iterations {
+            state.save(&checkpoints, settings.keep)?;
         }
         flow = on_step(now);
     }
@@ -131,7 +138,7 @@ fn step(
     device: Device,
 ) -> Result<Loss, TrainError> {
     let batch = batches.at(state.step, device)?;
-    let timesteps = settings.max_level.unwrap_or(task.timesteps());
+    let timesteps = settings.recipe.max_level.unwrap_or(task.timesteps());
     let (t, noise) = batches::noise(&batch.images, timesteps, settings.seed, state.step);
     let mut loss = task.loss(&state.model, &batch, &t, timesteps, &noise, settings.precision())?;
     let exploded = |what, found: f64| TrainError::Exploded {
@@ -149,15 +156,15 @@ fn step(
         let graph = task.graph().name().to_owned();
         InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source: source.into() }
     })?;
-    let norm = clip_gradients(&mut state.model, settings.clip_gradient);
+    let norm = clip_gradients(&mut state.model, settings.recipe.clip_gradient);
     if !norm.is_finite() {
         return Err(exploded("the gradient's norm", norm));
     }
-    loss.figures.push(Figure { name: "gradient_norm", value: norm, images: settings.batch });
+    loss.figures.push(Figure { name: "gradient_norm", value: norm, images: settings.recipe.batch });
     let rate = settings.rate(state.step);
     state.step += 1;
     state.adam.step(&mut state.model, state.step, rate);
-    if let (Some(ema), Some(rate)) = (&mut state.ema, settings.ema) {
+    if let (Some(ema), Some(rate)) = (&mut state.ema, settings.recipe.ema) {
         average(ema, &state.model, rate);
     }
     Ok(loss)

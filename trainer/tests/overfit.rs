@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_cohort::Cohort;
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{Preset, Recipe};
 use anomalens_trainer::batches::{Batches, noise};
 use anomalens_trainer::checkpoint::State;
 use anomalens_trainer::interpret::Precision;
@@ -22,22 +22,20 @@ use tch::{Device, Kind, Reduction, Tensor};
 const STEPS: usize = 100;
 
 fn settings(place: &Place, network: Network, learning_rate: f64) -> Settings {
+    let preset = Preset::load(&place.path("small.toml").display().to_string()).unwrap();
+    let recipe =
+        Recipe { iterations: STEPS, batch: 7, learning_rate, ema: None, ..preset.train.ddpm.clone() };
     Settings {
         network,
-        preset: Preset::load(&place.path("small.toml").display().to_string()).unwrap(),
-        iterations: STEPS,
-        batch: 7,
-        learning_rate,
-        cosine: 0.0,
-        ema: None,
-        clip_gradient: None,
-        max_level: None,
+        preset,
+        recipe,
         start_from: None,
-        flip: false,
         seed: 0,
         bf16: false,
         log_every: STEPS / 10,
         checkpoint_every: STEPS,
+        keep: 2,
+        machine: Vec::new(),
     }
 }
 

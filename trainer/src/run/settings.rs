@@ -5,39 +5,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anomalens_cohort::Cohort;
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{Preset, Recipe, RecipeFault};
 use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 use crate::interpret::Precision;
 use crate::task::Network;
 
-/// What a person decides about a run. All of it belongs to the run's identity: a run goes on only with the same.
+/// What a person decides about a run. But for the last four it belongs to the run's identity: a run goes on only with
+/// the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Which network.
     pub network: Network,
     /// Its definition.
     pub preset: Preset,
-    /// Steps.
-    pub iterations: usize,
-    /// Images a step.
-    pub batch: usize,
-    /// Adam's learning rate.
-    pub learning_rate: f64,
-    /// Share of the steps, at the end, over which the rate falls to 0 along half a cosine; in [0, 1].
-    pub cosine: f64,
-    /// Rate of the parameters' average, in [0, 1); none for no average.
-    pub ema: Option<f64>,
-    /// Largest norm of the gradient; none for any.
-    pub clip_gradient: Option<f64>,
-    /// Highest noise level that is trained on, 1..=T; none for T. A classifier that guides from level L meets no higher.
-    pub max_level: Option<usize>,
+    /// How it is trained.
+    pub recipe: Recipe,
     /// Weights of another network that training starts from, wherever a name and a shape agree: a classifier of the
     /// U-Net's widths starts from the trunk of a DDPM. None for fresh parameters alone.
     pub start_from: Option<Start>,
-    /// Whether half of the images are mirrored, left to right.
-    pub flip: bool,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
     /// Whether products are bfloat16.
@@ -46,6 +33,10 @@ pub struct Settings {
     pub log_every: usize,
     /// Steps between two checkpoints.
     pub checkpoint_every: usize,
+    /// Checkpoints that stay, the last ones.
+    pub keep: usize,
+    /// Where training runs and how, in words for the run's `config.toml`.
+    pub machine: Vec<(&'static str, String)>,
 }
 
 /// Weights that a network starts from.
@@ -80,29 +71,34 @@ impl Settings {
 
     /// The learning rate of step `step`, from 0: constant, then half a cosine down to 0.
     pub fn rate(&self, step: usize) -> f64 {
-        let fall = self.cosine * self.iterations as f64;
-        let into = step as f64 - (self.iterations as f64 - fall);
+        let Recipe { iterations, learning_rate, cosine, .. } = self.recipe;
+        let fall = cosine * iterations as f64;
+        let into = step as f64 - (iterations as f64 - fall);
         if fall <= 0.0 || into <= 0.0 {
-            return self.learning_rate;
+            return learning_rate;
         }
-        self.learning_rate * 0.5 * (1.0 + (PI * into / fall).cos())
+        learning_rate * 0.5 * (1.0 + (PI * into / fall).cos())
     }
 
     /// Each setting by name, as text: what `run.json` holds and a second start is compared with.
     pub(super) fn entries(&self) -> Vec<(&'static str, serde_json::Value)> {
         let preset = serde_json::to_value(&self.preset).expect("no map with non-string keys");
+        let recipe = &self.recipe;
         vec![
             ("network", self.network.name().into()),
             ("preset", preset),
-            ("iterations", self.iterations.into()),
-            ("batch", self.batch.into()),
-            ("learning_rate", self.learning_rate.into()),
-            ("cosine", self.cosine.into()),
-            ("ema", self.ema.into()),
-            ("clip_gradient", self.clip_gradient.into()),
-            ("max_level", self.max_level.into()),
+            ("iterations", recipe.iterations.into()),
+            ("batch", recipe.batch.into()),
+            ("learning_rate", recipe.learning_rate.into()),
+            ("cosine", recipe.cosine.into()),
+            ("ema", recipe.ema.into()),
+            ("clip_gradient", recipe.clip_gradient.into()),
+            ("max_level", recipe.max_level.into()),
             ("start_from", self.start_from.as_ref().map(|start| start.fingerprint.clone()).into()),
-            ("flip", self.flip.into()),
+            ("flip", recipe.flip.into()),
+            // What is off is null, as in runs from before it was there.
+            ("dropout", (recipe.dropout > 0.0).then_some(recipe.dropout).into()),
+            ("accumulate", (recipe.accumulate > 1).then_some(recipe.accumulate).into()),
             ("seed", self.seed.into()),
             ("bf16", self.bf16.into()),
         ]
@@ -112,33 +108,23 @@ impl Settings {
     ///
     /// Errors: [`TrainError::Option`], [`TrainError::Unfit`], [`TrainError::EmptyClass`].
     pub(super) fn check(&self, cohort: &Cohort) -> Result<(), TrainError> {
-        let option = |what, found: String, expected| Err(TrainError::Option { what, found, expected });
         for (what, found) in [
-            ("--iterations", self.iterations),
-            ("--batch", self.batch),
             ("--log-every", self.log_every),
             ("--checkpoint-every", self.checkpoint_every),
+            ("--keep", self.keep),
         ] {
             if found == 0 {
-                return option(what, "0".into(), "at least 1");
+                let (what, expected) = (what.to_owned(), "at least 1".to_owned());
+                return Err(TrainError::Option { what, found: "0".into(), expected });
             }
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return option("--learning-rate", self.learning_rate.to_string(), "a positive number");
-        }
-        if !(0.0..=1.0).contains(&self.cosine) {
-            return option("--cosine", self.cosine.to_string(), "in [0, 1]");
-        }
-        if let Some(rate) = self.ema.filter(|rate| !(0.0..1.0).contains(rate)) {
-            return option("--ema", rate.to_string(), "in [0, 1), or 'none'");
-        }
-        if let Some(most) = self.clip_gradient.filter(|most| most.is_nan() || *most <= 0.0) {
-            return option("--clip-gradient", most.to_string(), "a positive number");
-        }
-        let t = self.preset.schedule.timesteps;
-        if let Some(level) = self.max_level.filter(|level| !(1..=t).contains(level)) {
-            return option("--max-level", level.to_string(), "from 1 to the preset's schedule.timesteps");
-        }
+        self.recipe.check(self.preset.schedule.timesteps).map_err(
+            |RecipeFault { key, found, expected }| TrainError::Option {
+                what: format!("--{}", key.replace('_', "-")),
+                found,
+                expected,
+            },
+        )?;
         self.check_cohort(cohort)
     }
 
@@ -173,22 +159,19 @@ mod tests {
 
     #[test]
     fn the_rate_is_constant_and_then_falls_to_zero() {
+        let preset = Preset::load("tiny").unwrap();
+        let paper = Recipe { iterations: 100, learning_rate: 2.0, ..preset.train.ddpm.clone() };
         let settings = |cosine| Settings {
             network: Network::Ddpm,
-            preset: Preset::load("tiny").unwrap(),
-            iterations: 100,
-            batch: 1,
-            learning_rate: 2.0,
-            cosine,
-            ema: None,
-            clip_gradient: None,
-            max_level: None,
+            preset: preset.clone(),
+            recipe: Recipe { cosine, ..paper.clone() },
             start_from: None,
-            flip: false,
             seed: 0,
             bf16: false,
             log_every: 1,
             checkpoint_every: 1,
+            keep: 1,
+            machine: Vec::new(),
         };
         for (cosine, step, expected) in
             [(0.0, 99, 2.0), (0.4, 60, 2.0), (0.4, 80, 1.0), (0.4, 100, 0.0), (1.0, 0, 2.0), (1.0, 50, 1.0)]
