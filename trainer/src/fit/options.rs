@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anomalens_models::preset::Recipe;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
@@ -19,9 +20,9 @@ pub struct Options {
     pub accumulate: Option<usize>,
     pub learning_rate: Option<f64>,
     pub cosine: Option<f64>,
-    pub ema: Option<OrNone>,
-    pub clip_gradient: Option<f64>,
-    pub max_level: Option<usize>,
+    pub ema: Option<OrNone<f64>>,
+    pub clip_gradient: Option<OrNone<f64>>,
+    pub max_level: Option<OrNone<usize>>,
     pub dropout: Option<f64>,
     pub flip: Option<bool>,
     pub start_from: Option<PathBuf>,
@@ -41,16 +42,16 @@ pub struct Options {
 
 /// A number, or the word "none".
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OrNone(pub Option<f64>);
+pub struct OrNone<T>(pub Option<T>);
 
-impl<'de> Deserialize<'de> for OrNone {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for OrNone<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Float(number) => Ok(Self(Some(number))),
-            Value::Integer(number) => Ok(Self(Some(number as f64))),
-            Value::String(word) if word == "none" => Ok(Self(None)),
-            other => Err(serde::de::Error::custom(format!("found {other}, expected a number, or \"none\""))),
+        let value = Value::deserialize(deserializer)?;
+        if value.as_str() == Some("none") {
+            return Ok(Self(None));
         }
+        let told = |_| serde::de::Error::custom(format!("found {value}, expected a number, or \"none\""));
+        T::deserialize(value.clone()).map(|number| Self(Some(number))).map_err(told)
     }
 }
 
@@ -74,8 +75,8 @@ impl Options {
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
             cosine: self.cosine.unwrap_or(preset.cosine),
             ema: self.ema.map_or(preset.ema, |ema| ema.0),
-            clip_gradient: self.clip_gradient.or(preset.clip_gradient),
-            max_level: self.max_level.or(preset.max_level),
+            clip_gradient: self.clip_gradient.map_or(preset.clip_gradient, |norm| norm.0),
+            max_level: self.max_level.map_or(preset.max_level, |level| level.0),
             dropout: self.dropout.unwrap_or(preset.dropout),
             flip: self.flip.unwrap_or(preset.flip),
             accumulate: self.accumulate.unwrap_or(preset.accumulate),
@@ -85,16 +86,15 @@ impl Options {
 
     /// As words of the command line, without where to start from.
     pub fn words(&self) -> Vec<String> {
-        let ema = self.ema.map(|OrNone(rate)| rate.map_or("none".to_owned(), |rate| rate.to_string()));
         let with_values = [
             ("--iterations", text(self.iterations)),
             ("--batch", text(self.batch)),
             ("--accumulate", text(self.accumulate)),
             ("--learning-rate", text(self.learning_rate)),
             ("--cosine", text(self.cosine)),
-            ("--ema", ema),
-            ("--clip-gradient", text(self.clip_gradient)),
-            ("--max-level", text(self.max_level)),
+            ("--ema", or_none(self.ema)),
+            ("--clip-gradient", or_none(self.clip_gradient)),
+            ("--max-level", or_none(self.max_level)),
             ("--dropout", text(self.dropout)),
             ("--flip", text(self.flip)),
             ("--device", text(self.device)),
@@ -117,4 +117,8 @@ impl Options {
 
 fn text<T: ToString>(value: Option<T>) -> Option<String> {
     value.map(|value| value.to_string())
+}
+
+fn or_none<T: ToString>(value: Option<OrNone<T>>) -> Option<String> {
+    value.map(|OrNone(value)| value.map_or("none".to_owned(), |value| value.to_string()))
 }

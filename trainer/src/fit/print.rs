@@ -1,16 +1,18 @@
 //! The plan as text: what would be done, and what it will hold and take.
 
+use anomalens_models::preset::Recipe;
+use tch::Device;
+
 use super::carry::Programs;
 use super::error::FitError;
 use super::estimate;
 use super::found;
 use super::options::Options;
 use super::plan::{Plan, State, Step, Work};
-use crate::device::{DeviceChoice, PrecisionChoice};
+use crate::device::DeviceChoice;
 use crate::error::TrainError;
 use crate::interpret::Precision;
 use crate::task::Network;
-use anomalens_models::preset::Recipe;
 
 /// Prints the steps, with their command lines; for trainings, parameters, memory and time. Speed is measured on the
 /// device of each training, for seconds. Nothing is made or changed.
@@ -59,10 +61,16 @@ fn training(
     recipe: &Recipe,
     options: &Options,
 ) -> Result<f64, TrainError> {
-    let size = estimate::size(network, &plan.preset, recipe)?;
+    let choice = options.device.unwrap_or(DeviceChoice::Cpu);
+    let device = match choice {
+        DeviceChoice::Cpu => Device::Cpu,
+        DeviceChoice::Cuda(index) => Device::Cuda(index),
+    };
+    let precision = options.precision.unwrap_or_default().on(device);
+    let size = estimate::size(network, &plan.preset, recipe, precision)?;
     println!("   parameters: {}", thousands(size.params));
     println!(
-        "   memory: about {} = {} for {} images at once + {} for parameters, gradients, moments{}",
+        "   memory: about {} = {} for {} images at once + {} for the program, parameters, gradients, moments{}",
         bytes(size.activations + size.state),
         bytes(size.activations),
         size.at_once,
@@ -75,10 +83,8 @@ fn training(
     let (done, speed, source) = match estimate::logged(&step.folder) {
         Some((done, speed)) => (done, speed, format!("by its metrics.jsonl, from step {done}")),
         None => {
-            let choice = options.device.unwrap_or(DeviceChoice::Cpu);
             let device = choice.open()?;
             options.threads.into_iter().for_each(tch::set_num_threads);
-            let precision = options.precision.unwrap_or(PrecisionChoice::Auto).on(device);
             let seconds = estimate::measure(network, &plan.preset, size.at_once, device, precision)?;
             let numbers = if precision == Precision::Bf16 { "bf16" } else { "f32" };
             (0, size.at_once as f64 / seconds, format!("measured now on {choice} in {numbers}"))
