@@ -7,6 +7,7 @@
 
 pub mod anatomy;
 mod arrays;
+pub mod chest;
 mod confounders;
 mod contrast;
 mod deform;
@@ -59,7 +60,7 @@ pub struct Settings {
     pub seed: u64,
     /// Height and width, pixels, 8 to 512.
     pub size: usize,
-    /// Which brain.
+    /// Which brain, or a chest.
     pub source: Source,
     /// Number of the first subject, from 1: a cohort that begins where another ended shares no subject with it.
     pub first: u64,
@@ -80,6 +81,16 @@ pub fn write(
     progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<(), CohortError> {
     settings.check()?;
+    if settings.source == Source::Chest {
+        return match format {
+            Format::Arrays => chest::write(dir, settings, produce::threads(), progress),
+            Format::Nifti | Format::Dicom => Err(CohortError::Setting {
+                what: "the format of radiographs",
+                found: format!("{format:?}").to_lowercase(),
+                expected: "arrays, the only one that they are written in".into(),
+            }),
+        };
+    }
     let set = Parameters::default();
     match format {
         Format::Arrays => arrays::write(dir, settings, &set, progress),
@@ -104,7 +115,7 @@ impl Settings {
     }
 
     /// All that a cohort made by these settings says of how it was made.
-    pub fn generator(&self, parameters: &Parameters) -> serde_json::Value {
+    pub fn generator(&self, parameters: &impl serde::Serialize) -> serde_json::Value {
         serde_json::json!({
             "program": concat!("anomalens-cohort ", env!("CARGO_PKG_VERSION")),
             "seed": self.seed,

@@ -242,10 +242,11 @@ pub enum PresetError {
     },
 }
 
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 5] = [
     ("brats256", include_str!("../presets/brats256.toml")),
     ("chexpert256", include_str!("../presets/chexpert256.toml")),
     ("demo", include_str!("../presets/demo.toml")),
+    ("demo-radiograph", include_str!("../presets/demo-radiograph.toml")),
     ("tiny", include_str!("../presets/tiny.toml")),
 ];
 

@@ -16,13 +16,15 @@ const VENTRICLES: [[f32; 3]; 2] = [[0.0, -20.0, 12.0], [36.0, 55.0, 30.0]];
 /// Reach of the two soft maps (rim of the ventricles, surface of the brain), mm.
 const RIM_MM: f32 = 5.0;
 
-/// Which brain.
+/// Which brain; or a chest, which needs no template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The maps of the MNI ICBM152 template, in this folder.
     Mni152(PathBuf),
     /// Ellipsoids: needs no file, for tests.
     Phantom,
+    /// No brain: radiographs of the chest.
+    Chest,
 }
 
 impl Source {
@@ -31,6 +33,15 @@ impl Source {
         match self {
             Self::Mni152(_) => "mni152",
             Self::Phantom => "phantom",
+            Self::Chest => "chest",
+        }
+    }
+
+    /// What must be said wherever results on such a cohort stand.
+    pub fn note(&self) -> &'static str {
+        match self {
+            Self::Mni152(_) | Self::Phantom => super::NOTE,
+            Self::Chest => super::chest::NOTE,
         }
     }
 
@@ -77,11 +88,16 @@ pub struct Anatomy {
 impl Anatomy {
     /// Loads a template.
     ///
-    /// Errors: [`CohortError::Template`].
+    /// Errors: [`CohortError::Template`]; [`CohortError::Setting`] for the chest, which has none.
     pub fn load(source: &Source) -> Result<Self, CohortError> {
         match source {
             Source::Mni152(folder) => mni152::load(folder),
             Source::Phantom => Ok(phantom::make()),
+            Source::Chest => Err(CohortError::Setting {
+                what: "the brain",
+                found: source.name().into(),
+                expected: "mni152 or phantom: radiographs are made without a template".into(),
+            }),
         }
     }
 
