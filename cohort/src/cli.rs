@@ -33,13 +33,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make synthetic brains: T1, T1ce, T2 and FLAIR, half of the slices with a lesion
+    /// Make synthetic brains (T1, T1ce, T2, FLAIR) or radiographs of the chest, half of them with a lesion
     #[command(after_help = "\
 Examples:
   anomalens-cohort synthetic -o cohort --slices 2000 --seed 1
   anomalens-cohort synthetic -o held-out --slices 200 --seed 2
   anomalens-cohort synthetic -o study --slices 8 --seed 3 --format dicom
   anomalens-cohort synthetic -o tiny --slices 20 --seed 4 --size 32 --anatomy phantom
+  anomalens-cohort synthetic -o chests --slices 2000 --seed 1 --anatomy chest
 
 The same seed gives the same bytes, on every machine. ANOMALENS_MNI152 names the folder of the template's maps: `make
 deps` fetches them, scripts/with-deps sets it. All subjects deform one template: docs/synthetic.md says what that means.")]
@@ -87,7 +88,7 @@ struct Synthetic {
     /// How it is written
     #[arg(long, value_enum, default_value_t = FormatArg::Arrays)]
     format: FormatArg,
-    /// The brain that every subject deforms
+    /// What the images show
     #[arg(long, value_enum, default_value_t = Anatomy::Mni152)]
     anatomy: Anatomy,
     /// Number of the first subject
@@ -130,6 +131,8 @@ enum Anatomy {
     Mni152,
     /// Ellipsoids, for tests: needs no file
     Phantom,
+    /// No brain: chest radiographs, half of them with a pleural effusion; needs no file
+    Chest,
 }
 
 /// Does what the command line says. [`CohortError::Setting`] is wrong usage.
@@ -152,6 +155,7 @@ fn make(args: &Synthetic) -> Result<(), CohortError> {
     let source = match args.anatomy {
         Anatomy::Mni152 => Source::mni152_from_environment()?,
         Anatomy::Phantom => Source::Phantom,
+        Anatomy::Chest => Source::Chest,
     };
     let format = match args.format {
         FormatArg::Arrays => Format::Arrays,
@@ -164,7 +168,7 @@ fn make(args: &Synthetic) -> Result<(), CohortError> {
     let result = synthetic::write(&args.output, format, &settings, |done, total| progress.step(done, total));
     progress.finish();
     result?;
-    println!("{}: {}", args.output.display(), synthetic::NOTE);
+    println!("{}: {}", args.output.display(), settings.source.note());
     Ok(())
 }
 
