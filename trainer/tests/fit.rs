@@ -204,6 +204,7 @@ fn every_option_of_training_has_a_key() {
     let (_, text) = run(help.args(["ddpm", "--help"]));
     // Those that stand elsewhere in RUN.toml, or are none of training's.
     let elsewhere = ["preset", "cohort", "split", "output", "seed", "partner", "validate_every", "help"];
+    let text = text.split("Examples:").next().unwrap_or_default();
     let options = text.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let keys: Vec<String> = options
         .filter_map(|line| line.split("--").nth(1)?.split([' ', '.', '[']).next())
