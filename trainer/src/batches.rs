@@ -1,5 +1,9 @@
 //! What step k trains on: images, labels, timesteps and noise, all functions of the seed and of k.
 
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::Scope;
+
 use anomalens_cohort::{Cohort, CohortError};
 use ndarray::Axis;
 use rand::seq::SliceRandom;
@@ -38,6 +42,30 @@ impl<'a> Batches<'a> {
     ///
     /// Errors: [`CohortError`] where an image cannot be read or is none.
     pub fn at(&mut self, step: usize, device: Device) -> Result<Batch, CohortError> {
+        Ok(self.read(step)?.on(device))
+    }
+
+    /// Reads the images of `steps`, in order, in a thread of its own, at most two batches ahead.
+    pub fn ahead<'scope>(mut self, steps: Range<usize>, scope: &'scope Scope<'scope, '_>) -> Ahead
+    where
+        'a: 'scope,
+    {
+        // One waits in the channel, the other in the thread, for room.
+        let (send, read) = sync_channel(1);
+        scope.spawn(move || {
+            for step in steps {
+                let pixels = self.read(step);
+                // Training goes no further than an image that cannot be read, and may end before the last step.
+                let stop = pixels.is_err();
+                if send.send(pixels).is_err() || stop {
+                    return;
+                }
+            }
+        });
+        Ahead(read)
+    }
+
+    fn read(&mut self, step: usize) -> Result<Pixels, CohortError> {
         let mut mirror = generator(self.seed, "flip", step as u64);
         let (mut pixels, mut labels) = (Vec::<f32>::new(), Vec::with_capacity(self.size));
         for place in step * self.size..(step + 1) * self.size {
@@ -51,10 +79,7 @@ impl<'a> Batches<'a> {
         }
         let side = self.cohort.size() as i64;
         let shape = [self.size as i64, self.cohort.channels().len() as i64, side, side];
-        Ok(Batch {
-            images: Tensor::from_slice(&pixels).reshape(shape).to_device(device),
-            labels: Tensor::from_slice(&labels).to_device(device),
-        })
+        Ok(Pixels { pixels, labels, shape })
     }
 
     /// The image at a place of the endless list of epochs.
@@ -64,6 +89,34 @@ impl<'a> Batches<'a> {
             self.order = (epoch, order(self.seed, epoch, self.cohort.len()));
         }
         self.order.1[place % self.cohort.len()]
+    }
+}
+
+/// The images of one step, read.
+struct Pixels {
+    pixels: Vec<f32>,
+    labels: Vec<i64>,
+    shape: [i64; 4],
+}
+
+impl Pixels {
+    fn on(&self, device: Device) -> Batch {
+        Batch {
+            images: Tensor::from_slice(&self.pixels).reshape(self.shape).to_device(device),
+            labels: Tensor::from_slice(&self.labels).to_device(device),
+        }
+    }
+}
+
+/// Batches that a thread reads ahead, in the order of their steps.
+pub struct Ahead(Receiver<Result<Pixels, CohortError>>);
+
+impl Ahead {
+    /// The next batch. Panics after the last step, or after an error.
+    ///
+    /// Errors: as [`Batches::at`].
+    pub fn next(&self, device: Device) -> Result<Batch, CohortError> {
+        Ok(self.0.recv().expect("the thread ends after the last step or an error")?.on(device))
     }
 }
 

@@ -52,7 +52,12 @@ impl State {
         Ok(Self { step: 0, model, ema, adam })
     }
 
-    /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, and removes all but the last
+    /// What the run gives: the average, or the parameters themselves where there is none.
+    pub fn result(&self) -> &Named {
+        self.ema.as_ref().unwrap_or(&self.model)
+    }
+
+    /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, puts its name into `latest`, and removes all but the last
     /// `keep`, at least 1.
     ///
     /// Errors: [`TrainError::NotFinite`], [`TrainError::Io`]; the checkpoints before stay as they are.
@@ -79,7 +84,10 @@ impl State {
         }
         let metadata = HashMap::from([("step".to_owned(), self.step.to_string())]);
         let bytes = encode(&tensors, metadata);
-        write_whole(&path, &bytes).map_err(|source| TrainError::Io {
+        let latest = format!("{}\n", file_name(self.step));
+        let written =
+            write_whole(&path, &bytes).and_then(|()| write_whole(&folder.join(LATEST), latest.as_bytes()));
+        written.map_err(|source| TrainError::Io {
             path: path.clone(),
             source,
             kept: format!("nothing half-written is left; the last good checkpoint is {before}: free space or mend the permissions, then give the same command again to go on"),
@@ -151,6 +159,9 @@ pub fn last_name(folder: &Path) -> String {
         .pop()
         .map_or("none yet".to_owned(), |step| folder.join(file_name(step)).display().to_string())
 }
+
+/// Holds the name of the newest checkpoint, for scripts: a file and no link, since not every disk knows links.
+const LATEST: &str = "latest";
 
 fn file_name(step: usize) -> String {
     format!("step-{step:07}.safetensors")

@@ -4,7 +4,10 @@ mod bar;
 mod fit;
 mod train;
 
+use std::path::PathBuf;
+
 use anomalens_cohort::CohortError;
+use anomalens_trainer::run::redraw;
 use anomalens_trainer::task::Network;
 use clap::{Parser, Subcommand};
 
@@ -24,6 +27,12 @@ enum Command {
     Ddpm(Box<train::TrainArgs>),
     /// Fit the noisy classifier by cross-entropy
     Classifier(Box<train::TrainArgs>),
+    /// Draw the curves of a run anew, into its progress.png
+    Plot {
+        /// The run's folder
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+    },
     /// Make, import, split, check and draw the images to train on, as `anomalens-cohort` does
     Cohort(anomalens_cohort::cli::Args),
     /// Do a whole training by one file: images, both networks, the bundle, its scores
@@ -40,6 +49,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Ddpm(args) => train::run(Network::Ddpm, args),
         Command::Classifier(args) => train::run(Network::Classifier, args),
+        Command::Plot { run } => {
+            println!("{}", redraw(run)?.display());
+            Ok(())
+        }
         Command::Cohort(args) => anomalens_cohort::cli::run(args).map_err(|e| match e {
             CohortError::Setting { .. } => Usage(e.into()).into(),
             other => other.into(),

@@ -2,35 +2,46 @@
 //!
 //! ```text
 //! RUN/run.json           settings and the cohort's fingerprint; a second start with others is refused
-//! RUN/metrics.jsonl      one line every few steps
-//! RUN/checkpoints/       the last two, each complete
+//! RUN/config.toml        the same for a person, with versions and machine
+//! RUN/metrics.jsonl      one line every few steps; events.out.tfevents.*: the same for TensorBoard
+//! RUN/progress.png       its curves
+//! RUN/checkpoints/       the last few, each complete; latest: the name of the last
+//! RUN/samples/           what the network makes of held-out images
+//! RUN/best.safetensors   the weights that did best on them; best.json: how well
 //! RUN/ddpm.safetensors   (or classifier.safetensors) the result, by the reference's names, when all steps are done
 //! RUN/stats.json         how it was trained, for anomalens-export bundle
 //! ```
 
+mod config;
+mod events;
 mod folder;
 mod metrics;
+mod plot;
 mod settings;
 mod stats;
+mod step;
+mod watch;
 
+pub use folder::redraw;
 pub use settings::{Settings, Start};
+pub use watch::Watch;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Instant;
 
 use anomalens_cohort::Cohort;
 use anomalens_models::weights::Weights;
 use tch::Device;
 
-use crate::adam::{average, clip_gradients};
-use crate::batches::{self, Batches};
+use crate::batches::Batches;
 use crate::checkpoint::{State, last_name};
 use crate::error::TrainError;
-use crate::interpret::InterpretError;
-use crate::task::{Figure, Loss, Task};
+use crate::task::Task;
 use folder::Folder;
 use metrics::Metrics;
+use step::step;
 
 /// A loss beyond this is no training any more: an untrained noise predictor has an error of 1, an untrained classifier
 /// a cross-entropy of ln 2.
@@ -66,8 +77,8 @@ pub enum Ended {
     },
 }
 
-/// Begins or goes on with a run in `folder`. `on_step` is called before the first and after every step;
-/// [`ControlFlow::Break`] writes a checkpoint and stops.
+/// Begins or goes on with a run in `folder`. With `watch`, the averaged weights are tried on held-out images now and
+/// then. `on_step` is called before the first and after every step; [`ControlFlow::Break`] writes a checkpoint and stops.
 ///
 /// Errors: [`TrainError`].
 pub fn train(
@@ -75,99 +86,69 @@ pub fn train(
     cohort: &Cohort,
     folder: &Path,
     device: Device,
+    watch: Option<&Watch>,
     on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Ended, TrainError> {
     settings.check(cohort)?;
     let task = Task::new(settings.network, &settings.preset, device)?;
     let folder = Folder::open(folder, settings, cohort)?;
     let checkpoints = folder.checkpoints();
-    let mut state = match State::latest(&checkpoints, task.graph(), settings.recipe.ema.is_some(), device)? {
+    let recipe = &settings.recipe;
+    let mut state = match State::latest(&checkpoints, task.graph(), recipe.ema.is_some(), device)? {
         Some(state) => state,
         None => {
             let start = settings.start_from.as_ref().map(|start| Weights::open(&start.file)).transpose()?;
-            State::initial(
-                task.graph(),
-                settings.seed,
-                start.as_ref(),
-                settings.recipe.ema.is_some(),
-                device,
-            )?
+            State::initial(task.graph(), settings.seed, start.as_ref(), recipe.ema.is_some(), device)?
         }
     };
-    if let Some(file) = folder.result(settings).filter(|_| state.step == settings.recipe.iterations) {
+    if let Some(file) = folder.result(settings).filter(|_| state.step == recipe.iterations) {
         return Ok(Ended::Complete(file));
     }
+    folder.write("config.toml", config::text(settings).as_bytes())?;
     let mut metrics = Metrics::resume(&folder, state.step)?;
-    let mut batches = Batches::new(cohort, settings.recipe.batch, settings.recipe.flip, settings.seed);
+    let batches = Batches::new(cohort, recipe.batch, recipe.flip, settings.seed);
     let (begun, first) = (Instant::now(), state.step);
     let progress = |step: usize, loss: f64| Progress {
         step,
-        total: settings.recipe.iterations,
+        total: recipe.iterations,
         loss,
-        images_per_second: ((step - first) * settings.recipe.batch) as f64
-            / begun.elapsed().as_secs_f64().max(1e-9),
+        images_per_second: ((step - first) * recipe.batch) as f64 / begun.elapsed().as_secs_f64().max(1e-9),
     };
-    let mut flow = on_step(progress(state.step, f64::NAN));
-    while state.step < settings.recipe.iterations {
-        if flow.is_break() {
-            let checkpoint = state.save(&checkpoints, settings.keep)?;
-            return Ok(Ended::Stopped { step: state.step, checkpoint });
+    let due = |step: usize, every: usize| step.is_multiple_of(every) || step == recipe.iterations;
+    let stopped = thread::scope(|scope| {
+        let ahead = batches.ahead(first..recipe.iterations, scope);
+        let mut flow = on_step(progress(state.step, f64::NAN));
+        while state.step < recipe.iterations {
+            if flow.is_break() {
+                let checkpoint = state.save(&checkpoints, settings.keep)?;
+                folder.draw(settings, metrics.lines())?;
+                return Ok(Some(Ended::Stopped { step: state.step, checkpoint }));
+            }
+            let loss = (ahead.next(device).map_err(TrainError::from))
+                .and_then(|batch| step(&task, settings, &mut state, &batch))
+                .map_err(|e| e.at(state.step + 1, last_name(&checkpoints)))?;
+            metrics.add(&loss);
+            let now = progress(state.step, metrics.loss());
+            let look = watch.filter(|watch| due(state.step, watch.every));
+            if let Some(watch) = look {
+                metrics.add_figures(&watch.look(&folder, state.step, state.result())?);
+            }
+            if look.is_some() || due(state.step, settings.log_every) {
+                metrics.write(state.step, settings.rate(state.step - 1), now.images_per_second)?;
+            }
+            if due(state.step, settings.checkpoint_every) {
+                state.save(&checkpoints, settings.keep)?;
+                folder.draw(settings, metrics.lines())?;
+            }
+            flow = on_step(now);
         }
-        let loss = step(&task, settings, &mut state, &mut batches, device)
-            .map_err(|e| e.at(state.step + 1, last_name(&checkpoints)))?;
-        metrics.add(&loss);
-        let now = progress(state.step, metrics.loss());
-        if state.step.is_multiple_of(settings.log_every) || state.step == settings.recipe.iterations {
-            metrics.write(state.step, settings.rate(state.step - 1), now.images_per_second)?;
-        }
-        if state.step.is_multiple_of(settings.checkpoint_every) || state.step == settings.recipe.iterations {
-            state.save(&checkpoints, settings.keep)?;
-        }
-        flow = on_step(now);
+        Ok::<_, TrainError>(None)
+    })?;
+    if let Some(stopped) = stopped {
+        return Ok(stopped);
     }
     let statistics = stats::training(settings, cohort, metrics.curve(CURVE))?;
-    folder.finish(settings, state.ema.as_ref().unwrap_or(&state.model), &statistics).map(Ended::Complete)
-}
-
-/// One step: loss, gradients, Adam, average. On an exploded loss the state is left as it was.
-fn step(
-    task: &Task,
-    settings: &Settings,
-    state: &mut State,
-    batches: &mut Batches<'_>,
-    device: Device,
-) -> Result<Loss, TrainError> {
-    let batch = batches.at(state.step, device)?;
-    let timesteps = settings.recipe.max_level.unwrap_or(task.timesteps());
-    let (t, noise) = batches::noise(&batch.images, timesteps, settings.seed, state.step);
-    let mut loss = task.loss(&state.model, &batch, &t, timesteps, &noise, settings.precision())?;
-    let exploded = |what, found: f64| TrainError::Exploded {
-        step: state.step + 1,
-        what,
-        found,
-        most: EXPLODED,
-        kept: String::new(),
-    };
-    if loss.guard.is_nan() || loss.guard >= EXPLODED {
-        return Err(exploded("the loss", loss.guard));
-    }
-    state.model.zero_grad();
-    loss.total.f_backward().map_err(|source| {
-        let graph = task.graph().name().to_owned();
-        InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source: source.into() }
-    })?;
-    let norm = clip_gradients(&mut state.model, settings.recipe.clip_gradient);
-    if !norm.is_finite() {
-        return Err(exploded("the gradient's norm", norm));
-    }
-    loss.figures.push(Figure { name: "gradient_norm", value: norm, images: settings.recipe.batch });
-    let rate = settings.rate(state.step);
-    state.step += 1;
-    state.adam.step(&mut state.model, state.step, rate);
-    if let (Some(ema), Some(rate)) = (&mut state.ema, settings.recipe.ema) {
-        average(ema, &state.model, rate);
-    }
-    Ok(loss)
+    folder.finish(settings, state.result(), &statistics).map(Ended::Complete)
 }
 
 impl TrainError {

@@ -42,7 +42,7 @@ fn settings(place: &Place, network: Network, learning_rate: f64) -> Settings {
 fn fit(place: &Place, settings: &Settings, run: &Path) -> Vec<Map<String, Value>> {
     tch::set_num_threads(1);
     let cohort = Cohort::open(&place.path("cohort")).unwrap();
-    let ended = train(settings, &cohort, run, Device::Cpu, &mut |_| ControlFlow::Continue(())).unwrap();
+    let ended = train(settings, &cohort, run, Device::Cpu, None, &mut |_| ControlFlow::Continue(())).unwrap();
     assert!(matches!(ended, Ended::Complete(_)), "{ended:?}");
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

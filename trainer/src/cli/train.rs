@@ -10,8 +10,9 @@ use anomalens_models::preset::{Preset, Recipe};
 use anomalens_trainer::TrainError;
 use anomalens_trainer::device::{DeviceChoice, PrecisionChoice};
 use anomalens_trainer::interpret::Precision;
-use anomalens_trainer::run::{Ended, Settings, Start, train};
+use anomalens_trainer::run::{Ended, Settings, Start, Watch, train};
 use anomalens_trainer::task::Network;
+use anomalens_trainer::validate::Validation;
 use clap::Args;
 
 use super::Usage;
@@ -71,6 +72,46 @@ pub struct TrainArgs {
     /// Checkpoints that stay, the last ones
     #[arg(long, value_name = "N", default_value_t = 2)]
     keep: usize,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+/// Held-out images, which training never sees.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Held-out images")]
+struct WatchArgs {
+    /// Folder of images to try the network on while it is trained; its masks are read for the scores
+    #[arg(long, value_name = "DIR")]
+    validation: Option<PathBuf>,
+    /// Weights of the other network; with them images are translated and scored
+    #[arg(long, value_name = "FILE.safetensors", requires = "validation")]
+    partner: Option<PathBuf>,
+    /// Steps between two tries
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    validate_every: usize,
+    /// Images that are tried, diseased and healthy by turns
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    validation_images: usize,
+    /// Keep the weights that did best, as best.safetensors
+    #[arg(long, requires = "validation")]
+    keep_best: bool,
+}
+
+impl WatchArgs {
+    fn open(&self, settings: &Settings, device: tch::Device) -> anyhow::Result<Option<Watch>> {
+        for (what, found) in
+            [("--validate-every", self.validate_every), ("--validation-images", self.validation_images)]
+        {
+            anyhow::ensure!(found > 0, Usage(anyhow::anyhow!("{what}: found 0, expected at least 1")));
+        }
+        let Some(dir) = &self.validation else { return Ok(None) };
+        let cohort = Cohort::open(dir)?;
+        let Settings { network, preset, .. } = settings;
+        let images = self.validation_images;
+        let validation =
+            Validation::open(*network, preset, &cohort, images, self.partner.as_deref(), device)?;
+        Ok(Some(Watch { validation, every: self.validate_every, keep_best: self.keep_best }))
+    }
 }
 
 /// Options that go before the preset's recipe.
@@ -83,6 +124,9 @@ struct RecipeArgs {
     /// Images a step
     #[arg(long, value_name = "B")]
     batch: Option<usize>,
+    /// Compute the images of a step in so many parts, one after the other: less memory, the same result
+    #[arg(long, value_name = "K")]
+    accumulate: Option<usize>,
     /// Adam's learning rate
     #[arg(long, value_name = "R")]
     learning_rate: Option<f64>,
@@ -109,6 +153,7 @@ impl RecipeArgs {
         Recipe {
             iterations: self.iterations.unwrap_or(preset.iterations),
             batch: self.batch.unwrap_or(preset.batch),
+            accumulate: self.accumulate.unwrap_or(preset.accumulate),
             learning_rate: self.learning_rate.unwrap_or(preset.learning_rate),
             cosine: self.cosine.unwrap_or(preset.cosine),
             ema: self.ema.clone().map_or(preset.ema, |given| given.0),
@@ -150,6 +195,7 @@ pub fn run(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
     }
     let settings = args.settings(network, device)?;
     let cohort = Cohort::open(&args.cohort)?;
+    let watch = args.watch.open(&settings, device)?;
     ctrlc::set_handler(|| {
         eprintln!("interrupted: writing a checkpoint after this step");
         INTERRUPTED.store(true, Ordering::SeqCst);
@@ -163,7 +209,7 @@ pub fn run(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
         if settings.bf16 { "bf16" } else { "f32" },
     );
     let mut bar = Bar::new(settings.recipe.iterations);
-    let ended = train(&settings, &cohort, &args.output, device, &mut |progress| {
+    let ended = train(&settings, &cohort, &args.output, device, watch.as_ref(), &mut |progress| {
         bar.show(progress);
         if INTERRUPTED.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })

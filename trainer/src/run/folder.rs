@@ -9,12 +9,15 @@ use anomalens_cohort::Cohort;
 use anomalens_models::stats::{STATS, Stats};
 use serde_json::{Map, Value};
 
-use super::Settings;
+use super::metrics::METRICS;
+use super::watch::png;
+use super::{Settings, plot};
 use crate::checkpoint::{encode, sweep, write_whole};
 use crate::error::TrainError;
 use crate::weights::Named;
 
 const RUN: &str = "run.json";
+const PROGRESS: &str = "progress.png";
 const COHORT: &str = "cohort_fingerprint";
 
 /// The folder of a run that has begun.
@@ -122,6 +125,15 @@ impl Folder {
         Ok(self.file(&name))
     }
 
+    /// Draws the curves of the metrics.
+    ///
+    /// Errors: [`TrainError::Io`].
+    pub fn draw(&self, settings: &Settings, metrics: &[Map<String, Value>]) -> Result<(), TrainError> {
+        let title = title(settings.network.name(), &settings.preset.name);
+        let picture = self.fail(PROGRESS, plot::draw(&title, metrics).map_err(io::Error::other))?;
+        self.write(PROGRESS, &png(&picture))
+    }
+
     /// Writes one file, whole or not at all.
     ///
     /// Errors: [`TrainError::Io`].
@@ -137,6 +149,30 @@ impl Folder {
             kept: "nothing half-written is left, checkpoints stay: mend the cause and give the same command again to go on".into(),
         })
     }
+}
+
+fn title(network: &str, preset: &str) -> String {
+    format!("{network} of preset {preset}")
+}
+
+/// Draws the curves of a run anew, from its metrics, and says where they are.
+///
+/// Errors: [`TrainError::Io`] where there is no run.
+pub fn redraw(run: &Path) -> Result<PathBuf, TrainError> {
+    let folder = Folder { path: run.to_owned(), lock: None };
+    let json = |name, text: &str| {
+        let read = serde_json::from_str::<Map<String, Value>>(text);
+        folder.fail(name, read.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)))
+    };
+    let settings = json(RUN, &folder.fail(RUN, fs::read_to_string(folder.file(RUN)))?)?;
+    let word = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let preset = settings.get("preset").and_then(|preset| preset.get("name"));
+    let text = folder.fail(METRICS, fs::read_to_string(folder.file(METRICS)))?;
+    let metrics = text.lines().map(|line| json(METRICS, line)).collect::<Result<Vec<_>, _>>()?;
+    let title = title(&word(settings.get("network")), &word(preset));
+    let picture = folder.fail(PROGRESS, plot::draw(&title, &metrics).map_err(io::Error::other))?;
+    folder.write(PROGRESS, &png(&picture))?;
+    Ok(folder.file(PROGRESS))
 }
 
 fn result_name(settings: &Settings) -> String {

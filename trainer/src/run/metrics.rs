@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line of means every few steps.
+//! `metrics.jsonl`: one line of means every few steps; the same for TensorBoard.
 //!
 //! A run that goes on from a checkpoint between two lines makes the next line of the steps since that checkpoint.
 
@@ -7,11 +7,12 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::events::Events;
 use super::folder::Folder;
 use crate::error::TrainError;
 use crate::task::{Figure, Loss};
 
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 /// Steps that the loss of the progress bar is averaged over, roughly.
 const SMOOTH: f64 = 50.0;
 
@@ -20,6 +21,7 @@ const SMOOTH: f64 = 50.0;
 pub(super) struct Metrics<'a> {
     folder: &'a Folder,
     file: File,
+    events: Events,
     sums: Vec<(&'static str, f64, usize)>,
     smooth: Option<f64>,
     lines: Vec<Map<String, Value>>,
@@ -45,24 +47,35 @@ impl<'a> Metrics<'a> {
         let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
         folder.write(METRICS, lines.as_bytes())?;
         let file = folder.fail(METRICS, OpenOptions::new().append(true).open(folder.file(METRICS)))?;
-        Ok(Self { folder, file, sums: Vec::new(), smooth: None, lines: kept })
+        let events = folder.fail("events.out.tfevents", Events::begin(&folder.file(""), step))?;
+        Ok(Self { folder, file, events, sums: Vec::new(), smooth: None, lines: kept })
     }
 
     /// Takes the figures of one step.
     pub fn add(&mut self, loss: &Loss) {
-        for &Figure { name, value, images } in &loss.figures {
+        self.add_figures(&loss.figures);
+        let before = self.smooth.unwrap_or(loss.guard);
+        self.smooth = Some(before + (loss.guard - before) / SMOOTH);
+    }
+
+    /// Takes figures that are no loss.
+    pub fn add_figures(&mut self, figures: &[Figure]) {
+        for &Figure { name, value, images } in figures {
             match self.sums.iter_mut().find(|(n, ..)| *n == name) {
                 Some((_, sum, count)) => (*sum, *count) = (*sum + value * images as f64, *count + images),
                 None => self.sums.push((name, value * images as f64, images)),
             }
         }
-        let before = self.smooth.unwrap_or(loss.guard);
-        self.smooth = Some(before + (loss.guard - before) / SMOOTH);
     }
 
     /// The loss, averaged over the last few steps.
     pub fn loss(&self) -> f64 {
         self.smooth.unwrap_or(f64::NAN)
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> &[Map<String, Value>] {
+        &self.lines
     }
 
     /// At most `most` lines, evenly spread, the last one included.
@@ -85,6 +98,8 @@ impl<'a> Metrics<'a> {
         line.insert("images_per_second".into(), json!(images_per_second));
         let text = format!("{}\n", Value::from(line.clone()));
         self.folder.fail(METRICS, self.file.write_all(text.as_bytes()))?;
+        let events = self.events.write(step, &line);
+        self.folder.fail(&self.events.name, events)?;
         self.lines.push(line);
         Ok(())
     }
