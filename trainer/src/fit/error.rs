@@ -60,12 +60,12 @@ pub enum FitError {
     /// Something is there that was made by other settings.
     #[error(
         "{step}: '{}': {key}: found {found}, expected {expected} as the recipe says; remove '{}' to make it anew, or choose another output, or set {key} as it was",
-        file.display(), folder.display()
+        file.display(), file.parent().unwrap_or(file).display()
     )]
     Other {
         /// The step.
         step: &'static str,
-        /// The file that says how it was made.
+        /// The file of its folder that says how it was made.
         file: PathBuf,
         /// The setting.
         key: String,
@@ -73,8 +73,6 @@ pub enum FitError {
         found: String,
         /// As the recipe says.
         expected: String,
-        /// The folder of the step.
-        folder: PathBuf,
     },
     /// A program of a step has failed.
     #[error("{step}: {status} of `{command}`; its message stands above; the steps before it are kept")]
@@ -112,7 +110,13 @@ pub enum FitError {
     },
     /// A network that cannot be, or a device that is not there.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Train(Box<TrainError>),
+}
+
+impl From<TrainError> for FitError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 impl FitError {

@@ -65,7 +65,6 @@ pub(super) fn check(plan: &Plan, step: &Step) -> Result<(), FitError> {
                 key: key.to_owned(),
                 found: found.to_string(),
                 expected: expected.to_string(),
-                folder: step.folder.clone(),
             });
         }
     }
