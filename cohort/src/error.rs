@@ -142,8 +142,8 @@ pub enum CohortError {
         /// What was found.
         found: String,
     },
-    /// A setting of the generator.
-    #[error("synthetic cohort: {what} is {found}, expected {expected}")]
+    /// A setting.
+    #[error("{what} is {found}, expected {expected}")]
     Setting {
         /// The setting.
         what: &'static str,
@@ -152,7 +152,7 @@ pub enum CohortError {
         /// Expected.
         expected: String,
     },
-    /// A synthetic series that could not be normalised.
+    /// A series that could not be normalised.
     #[error(transparent)]
     Normalise(#[from] NormaliseError),
     /// An image file of another format that could not be made.

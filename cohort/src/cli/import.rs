@@ -66,9 +66,6 @@ struct Brats {
     /// The uppermost axial slice that is taken
     #[arg(long, value_name = "SLICE", default_value_t = brats::LAST_SLICE)]
     last_slice: usize,
-    /// Rows along the files' first axis, for networks trained by the reference's scripts; else as in DICOM
-    #[arg(long)]
-    transposed: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,9 +75,6 @@ struct BratsSlices {
     /// Folder of NNNNNN-label.nii.gz, for slices without a segmentation of their own
     #[arg(long, value_name = "DIR")]
     labels: Option<PathBuf>,
-    /// Rows along the files' first axis, for networks trained by the reference's scripts; else as in DICOM
-    #[arg(long)]
-    transposed: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,11 +121,11 @@ pub(super) fn run(args: &Import) -> Result<(), CohortError> {
     });
     let step = |done, total| progress.step(done, total);
     let result = match &args.kind {
-        &Kind::Brats(Brats { first_slice: first, last_slice: last, transposed, .. }) => {
-            brats::write(path, output, settings, brats::Slices { first, last, transposed }, step)
+        &Kind::Brats(Brats { first_slice: first, last_slice: last, .. }) => {
+            brats::write(path, output, settings, brats::Slices { first, last }, step)
         }
-        Kind::BratsSlices(BratsSlices { labels, transposed, .. }) => {
-            brats_slices::write(path, labels.as_deref(), output, settings, *transposed, step)
+        Kind::BratsSlices(BratsSlices { labels, .. }) => {
+            brats_slices::write(path, labels.as_deref(), output, settings, step)
         }
         Kind::Chexpert(Chexpert { one, uncertain, skip_missing }) => {
             let uncertain = match uncertain {

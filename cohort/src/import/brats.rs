@@ -12,6 +12,7 @@ use serde_json::json;
 use super::slab::{CHANNELS, SEGMENTATION, Slab};
 use super::{Imported, Settings, Sink, name, read, refuse, walk};
 use crate::CohortError;
+use read::Rows;
 
 /// The first slice that the paper keeps.
 pub const FIRST_SLICE: usize = 80;
@@ -25,8 +26,6 @@ pub struct Slices {
     pub first: usize,
     /// The uppermost.
     pub last: usize,
-    /// Rows along the files' first axis, as the reference's scripts have them; else along the second, as in DICOM.
-    pub transposed: bool,
 }
 
 /// The five files of a subject: the channels, then the segmentation.
@@ -36,7 +35,8 @@ type Files = [PathBuf; CHANNELS.len() + 1];
 /// subjects are done; where it says false, the work stops and nothing is left.
 ///
 /// q is measured on the non-zero voxels of the whole volume, a volume and channel. A slice is diseased if its
-/// segmentation has any pixel above 0. A subject is called by its folder.
+/// segmentation has any pixel above 0. A subject is called by its folder. Rows run along the files' second axis, so that
+/// BRATS' brains stand as in DICOM, the forehead above.
 ///
 /// Errors: [`CohortError::Import`] for a missing or unreadable file, another shape, or too few slices;
 /// [`CohortError::Normalise`] for values that are not finite; [`CohortError::Interrupted`]; those of the writer.
@@ -47,13 +47,13 @@ pub fn write(
     slices: Slices,
     mut progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<Imported, CohortError> {
-    let Slices { first, last, transposed } = slices;
+    let Slices { first, last } = slices;
     if first > last {
         let expected = format!("at most {last}, the last slice");
         return Err(CohortError::Setting { what: "the first slice", found: first.to_string(), expected });
     }
     let subjects = subjects(path)?;
-    let options = json!({"first_slice": first, "last_slice": last, "transposed": transposed});
+    let options = json!({"first_slice": first, "last_slice": last});
     let mut sink = Sink::create(out, settings, "brats", &CHANNELS, options)?;
     let mut shape: Option<[usize; 3]> = None;
     let total = subjects.len();
@@ -63,7 +63,7 @@ pub fn write(
         }
         let mut slab = None;
         for (c, file) in files.iter().enumerate() {
-            let volume = read::volume(file, transposed)?;
+            let volume = read::volume(file, Rows::SecondAxis)?;
             let (n, h, w) = volume.dim();
             let [_, eh, ew] = *shape.get_or_insert([n, h, w]);
             if shape != Some([n, h, w]) {

@@ -3,7 +3,8 @@
 //!
 //! These files are scaled already, by a number that they do not tell: values are in [0, 1], 1 where the scale was
 //! exceeded. q is measured anew, over all slices of a subject that are there: at the default percentile it comes
-//! to 1 or little less, so the images stay what they were, and the cohort's percentile is true.
+//! to 1 or little less, so the images stay what they were, and the cohort's percentile is true. Unlike those of volumes,
+//! rows run along the files' first axis.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde_json::json;
 use super::slab::{CHANNELS, SEGMENTATION, Slab};
 use super::{Imported, Settings, Sink, name, read, refuse, walk};
 use crate::CohortError;
+use read::Rows;
 
 /// The files of one slice: its channels, and its segmentation or label.
 type Files = [PathBuf; CHANNELS.len() + 1];
@@ -21,8 +23,8 @@ type Files = [PathBuf; CHANNELS.len() + 1];
 type Subjects = BTreeMap<String, BTreeMap<usize, Files>>;
 
 /// Imports every slice at or below `path` into the new cohort `out`. A slice's label is its own `seg` file or, if it
-/// has none, `NNNNNN-label.nii.gz` in the folder `labels`, NNNNNN being the slice's folder. `transposed` as in
-/// [`super::brats::Slices`]; `progress` as in [`super::brats::write`], in subjects.
+/// has none, `NNNNNN-label.nii.gz` in the folder `labels`, NNNNNN being the slice's folder. `progress` as in
+/// [`super::brats::write`], in subjects.
 ///
 /// A subject is what stands before the contrast in the files' names, e.g. `brats_train_001`; a slice's number is what
 /// follows it.
@@ -33,12 +35,10 @@ pub fn write(
     labels: Option<&Path>,
     out: &Path,
     settings: Settings,
-    transposed: bool,
     mut progress: impl FnMut(usize, usize) -> bool,
 ) -> Result<Imported, CohortError> {
     let subjects = subjects(path, labels)?;
-    let options = json!({"transposed": transposed});
-    let mut sink = Sink::create(out, settings, "brats-slices", &CHANNELS, options)?;
+    let mut sink = Sink::create(out, settings, "brats-slices", &CHANNELS, json!({}))?;
     let mut size: Option<(usize, usize)> = None;
     let total = subjects.len();
     for (done, (subject, slices)) in subjects.into_iter().enumerate() {
@@ -49,7 +49,7 @@ pub fn write(
             }
             let mut planes = Vec::new();
             for files in slices.values() {
-                let plane = plane(&files[c], transposed)?;
+                let plane = plane(&files[c])?;
                 let expected = *size.get_or_insert(plane.dim());
                 if plane.dim() != expected {
                     let found = format!("found {} x {} pixels", plane.nrows(), plane.ncols());
@@ -79,8 +79,8 @@ pub fn write(
 }
 
 /// One slice [H, W].
-fn plane(file: &Path, transposed: bool) -> Result<Array2<f32>, CohortError> {
-    let volume = read::volume(file, transposed)?;
+fn plane(file: &Path) -> Result<Array2<f32>, CohortError> {
+    let volume = read::volume(file, Rows::FirstAxis)?;
     match volume.len_of(Axis(0)) {
         1 => Ok(volume.index_axis_move(Axis(0), 0)),
         n => Err(refuse(file, format!("found {n} slices"), "one; import whole volumes by `import brats`")),

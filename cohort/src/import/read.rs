@@ -21,6 +21,13 @@ pub(super) struct Plane {
     pub floor: f32,
 }
 
+/// Along which axis of a NIfTI file an image's rows follow each other, downwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    FirstAxis,
+    SecondAxis,
+}
+
 /// The kinds of file that hold one image, by the ends of their names.
 const IMAGES: &str = ".png, .jpg, .jpeg, .tif, .tiff, .npy, .nii, .nii.gz or .dcm";
 
@@ -44,7 +51,7 @@ pub(super) fn image(file: &Path) -> Result<Plane, CohortError> {
         ".png" | ".jpg" | ".jpeg" | ".tif" | ".tiff" => picture(file).map(plain),
         ".npy" => array::grey(file).map(plain),
         ".nii" | ".nii.gz" => {
-            let volume = volume(file, false)?;
+            let volume = volume(file, Rows::SecondAxis)?;
             match volume.len_of(Axis(0)) {
                 1 => Ok(plain(volume.index_axis_move(Axis(0), 0))),
                 n => Err(refuse(
@@ -62,18 +69,12 @@ pub(super) fn image(file: &Path) -> Result<Plane, CohortError> {
     }
 }
 
-/// Reads a NIfTI file of two or three dimensions: [slice, row, column], rows along the file's second axis, or along
-/// its first if `transposed`.
+/// Reads a NIfTI file of two or three dimensions: [slice, row, column].
 ///
 /// Errors: [`CohortError::Import`].
-pub(super) fn volume(file: &Path, transposed: bool) -> Result<Array3<f32>, CohortError> {
-    let fail = |error: NiftiError| {
-        let found = match &error {
-            NiftiError::Io(e) => e.to_string(),
-            e => e.to_string(),
-        };
-        refuse(file, found, "a whole NIfTI-1 volume; copy the file anew")
-    };
+pub(super) fn volume(file: &Path, rows: Rows) -> Result<Array3<f32>, CohortError> {
+    let fail =
+        |error: NiftiError| refuse(file, error.to_string(), "a whole NIfTI-1 volume; copy the file anew");
     let object = ReaderOptions::new().read_file(file).map_err(fail)?;
     let mut values = object.into_volume().into_ndarray::<f32>().map_err(fail)?;
     while values.ndim() > 3 && values.shape().last() == Some(&1) {
@@ -87,7 +88,10 @@ pub(super) fn volume(file: &Path, transposed: bool) -> Result<Array3<f32>, Cohor
     let values = values
         .into_dimensionality::<Ix3>()
         .map_err(|_| refuse(file, format!("found the shape {shape:?}"), "two or three dimensions"))?;
-    Ok(values.permuted_axes(if transposed { [2, 0, 1] } else { [2, 1, 0] }))
+    Ok(values.permuted_axes(match rows {
+        Rows::FirstAxis => [2, 0, 1],
+        Rows::SecondAxis => [2, 1, 0],
+    }))
 }
 
 /// Reads a mask, [H, W]: what is above 0.
