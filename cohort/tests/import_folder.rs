@@ -251,7 +251,7 @@ fn chexpert_takes_effusions_and_no_findings() {
         assert_eq!(imported.left_out["lateral views"], 1);
         assert_eq!(imported.left_out["other findings"], 1);
         assert_eq!(imported.left_out["rows with both an effusion and no finding"], 1);
-        assert_eq!(imported.left_out.get("uncertain effusions").is_some(), uncertain == Uncertain::Ignore);
+        assert_eq!(imported.left_out.contains_key("uncertain effusions"), uncertain == Uncertain::Ignore);
     }
     let cohort = Cohort::open(&place.path().join("Ignore")).unwrap();
     let items: Vec<_> = cohort.items().iter().map(|i| (i.subject.as_str(), i.slice, i.diseased)).collect();
