@@ -92,10 +92,7 @@ impl State {
             source,
             kept: format!("nothing half-written is left; the last good checkpoint is {before}: free space or mend the permissions, then give the same command again to go on"),
         })?;
-        for old in list(folder).into_iter().rev().skip(keep) {
-            // A file that cannot be removed costs space, not the run.
-            let _ = fs::remove_file(folder.join(file_name(old)));
-        }
+        prune(folder, keep);
         Ok(path)
     }
 
@@ -150,6 +147,14 @@ impl State {
         let ema = if ema { Some(read("ema.", false)?) } else { None };
         let adam = Adam::resume(read("adam.first.", false)?, read("adam.second.", false)?);
         Ok(Some(Self { step, model, ema, adam }))
+    }
+}
+
+/// Removes all checkpoints but the last `keep`.
+pub fn prune(folder: &Path, keep: usize) {
+    for old in list(folder).into_iter().rev().skip(keep) {
+        // A file that cannot be removed costs space, not the run.
+        let _ = fs::remove_file(folder.join(file_name(old)));
     }
 }
 

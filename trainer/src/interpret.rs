@@ -73,8 +73,10 @@ impl Params for HashMap<String, Tensor> {
     }
 }
 
-/// Runs a graph on named inputs and returns its outputs in the graph's order, in f32. All tensors must lie on one
-/// device; the batch is whatever the inputs have. Values that nothing needs any more are let go.
+/// What only training does to the first operand of an operation, or nothing.
+pub type Hook<'a> = &'a dyn Fn(&Node, &Tensor) -> Result<Option<Tensor>, TchError>;
+
+/// Runs a graph as it is: [`run_with`] without a hook.
 ///
 /// Errors: [`InterpretError`].
 pub fn run(
@@ -83,10 +85,25 @@ pub fn run(
     inputs: &[(&str, &Tensor)],
     precision: Precision,
 ) -> Result<Vec<Tensor>, InterpretError> {
+    run_with(graph, params, inputs, precision, &|_, _| Ok(None))
+}
+
+/// Runs a graph on named inputs and returns its outputs in the graph's order, in f32. All tensors must lie on one
+/// device; the batch is whatever the inputs have. Values that nothing needs any more are let go.
+/// `hook` is asked before each operation that computes.
+///
+/// Errors: [`InterpretError`].
+pub fn run_with(
+    graph: &Graph,
+    params: &dyn Params,
+    inputs: &[(&str, &Tensor)],
+    precision: Precision,
+    hook: Hook<'_>,
+) -> Result<Vec<Tensor>, InterpretError> {
     let last = graph.last_uses();
     let mut values: Vec<Option<Tensor>> = (0..graph.nodes().len()).map(|_| None).collect();
     let device = inputs.first().map_or(tch::Device::Cpu, |(_, t)| t.device());
-    let reader = Reader { graph, params, inputs, precision, device };
+    let reader = Reader { graph, params, inputs, precision, device, hook };
     for (id, node) in graph.iter() {
         let args: Vec<&Tensor> = node
             .inputs
@@ -111,6 +128,7 @@ struct Reader<'a> {
     inputs: &'a [(&'a str, &'a Tensor)],
     precision: Precision,
     device: tch::Device,
+    hook: Hook<'a>,
 }
 
 impl Reader<'_> {
@@ -125,8 +143,19 @@ impl Reader<'_> {
                 })
             }
             Op::Primitive(Primitive::Param(spec)) => self.param(spec),
-            Op::Primitive(op) => self.primitive(op, node, args).map_err(|e| self.torch(node, e)),
-            Op::Composite(op) => self.composite(op, args).map_err(|e| self.torch(node, e)),
+            Op::Primitive(_) | Op::Composite(_) => self.compute(node, args).map_err(|e| self.torch(node, e)),
+        }
+    }
+
+    fn compute(&self, node: &Node, args: &[&Tensor]) -> Result<Tensor, TchError> {
+        let changed = args.first().map_or(Ok(None), |x| (self.hook)(node, x))?;
+        let mut args = args.to_vec();
+        if let Some(changed) = &changed {
+            args[0] = changed;
+        }
+        match &node.op {
+            Op::Primitive(op) => self.primitive(op, node, &args),
+            Op::Composite(op) => self.composite(op, &args),
         }
     }
 

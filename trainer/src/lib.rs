@@ -12,6 +12,7 @@ pub mod adam;
 pub mod batches;
 pub mod checkpoint;
 pub mod device;
+pub mod dropout;
 mod error;
 pub mod fit;
 pub mod guided;

@@ -36,7 +36,7 @@ use anomalens_models::weights::Weights;
 use tch::Device;
 
 use crate::batches::Batches;
-use crate::checkpoint::{State, last_name};
+use crate::checkpoint::{State, last_name, prune};
 use crate::error::TrainError;
 use crate::task::Task;
 use folder::Folder;
@@ -90,10 +90,10 @@ pub fn train(
     on_step: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Ended, TrainError> {
     settings.check(cohort)?;
-    let task = Task::new(settings.network, &settings.preset, device)?;
+    let recipe = &settings.recipe;
+    let task = Task::new(settings.network, &settings.preset, device)?.with_dropout(recipe.dropout);
     let folder = Folder::open(folder, settings, cohort)?;
     let checkpoints = folder.checkpoints();
-    let recipe = &settings.recipe;
     let mut state = match State::latest(&checkpoints, task.graph(), recipe.ema.is_some(), device)? {
         Some(state) => state,
         None => {
@@ -104,6 +104,8 @@ pub fn train(
     if let Some(file) = folder.result(settings).filter(|_| state.step == recipe.iterations) {
         return Ok(Ended::Complete(file));
     }
+    // A program that was killed may have left one more.
+    prune(&checkpoints, settings.keep);
     folder.write("config.toml", config::text(settings).as_bytes())?;
     let mut metrics = Metrics::resume(&folder, state.step)?;
     let batches = Batches::new(cohort, recipe.batch, recipe.flip, settings.seed);
@@ -147,7 +149,7 @@ pub fn train(
     if let Some(stopped) = stopped {
         return Ok(stopped);
     }
-    let statistics = stats::training(settings, cohort, metrics.curve(CURVE))?;
+    let statistics = stats::training(settings, cohort, &folder.fingerprint, metrics.curve(CURVE))?;
     folder.finish(settings, state.result(), &statistics).map(Ended::Complete)
 }
 

@@ -7,6 +7,7 @@ use anomalens_models::schedule::Schedule;
 use tch::{Device, Kind, Tensor};
 
 use crate::batches::Batch;
+use crate::dropout::dropout;
 use crate::error::TrainError;
 use crate::interpret::{self, Params, Precision};
 use crate::losses::{Diffusion, cross_entropy};
@@ -37,6 +38,7 @@ pub struct Task {
     graph: Graph,
     diffusion: Diffusion,
     conditional: bool,
+    dropout: f64,
 }
 
 /// The loss of one batch and what else there is to say of it.
@@ -72,7 +74,12 @@ impl Task {
             Network::Classifier => nets::classifier(preset)?,
         };
         let diffusion = Diffusion::new(&Schedule::new(&preset.schedule)?, device);
-        Ok(Self { network, graph, diffusion, conditional: preset.unet.classes.is_some() })
+        Ok(Self { network, graph, diffusion, conditional: preset.unet.classes.is_some(), dropout: 0.0 })
+    }
+
+    /// The same, whose loss drops a share of the values: [`dropout`].
+    pub fn with_dropout(self, rate: f64) -> Self {
+        Self { dropout: rate, ..self }
     }
 
     /// The network.
@@ -103,7 +110,7 @@ impl Task {
             inputs.push(("y", &batch.labels));
         }
         let images = batch.labels.numel();
-        let out = interpret::run(&self.graph, params, &inputs, precision)?;
+        let out = interpret::run_with(&self.graph, params, &inputs, precision, &dropout(self.dropout))?;
         Ok(match self.network {
             Network::Ddpm => {
                 let terms = self.diffusion.hybrid(&batch.images, &x_t, t, noise, &out[0]);

@@ -43,6 +43,9 @@ pub struct TrainArgs {
     /// Folder of labelled images, e.g. written by `anomalens-cohort synthetic`
     #[arg(long, value_name = "DIR")]
     cohort: PathBuf,
+    /// The split of it to train on, e.g. train, by its splits.json; without, all images
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
     /// Folder of the run; one that holds a run of the same settings goes on
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -83,6 +86,9 @@ struct WatchArgs {
     /// Folder of images to try the network on while it is trained; its masks are read for the scores
     #[arg(long, value_name = "DIR")]
     validation: Option<PathBuf>,
+    /// The split of it to try, e.g. validation; without, all images
+    #[arg(long, value_name = "NAME", requires = "validation")]
+    validation_split: Option<String>,
     /// Weights of the other network; with them images are translated and scored
     #[arg(long, value_name = "FILE.safetensors", requires = "validation")]
     partner: Option<PathBuf>,
@@ -105,7 +111,7 @@ impl WatchArgs {
             anyhow::ensure!(found > 0, Usage(anyhow::anyhow!("{what}: found 0, expected at least 1")));
         }
         let Some(dir) = &self.validation else { return Ok(None) };
-        let cohort = Cohort::open(dir)?;
+        let cohort = Cohort::open_split(dir, self.validation_split.as_deref())?;
         let Settings { network, preset, .. } = settings;
         let images = self.validation_images;
         let validation =
@@ -142,6 +148,9 @@ struct RecipeArgs {
     /// Train on noise levels up to this one only, none for T: a classifier that guides from level L meets no higher
     #[arg(long, value_name = "L|none")]
     max_level: Option<OrNone<usize>>,
+    /// Set this share of the values before the last convolution of each residual block to 0
+    #[arg(long, value_name = "SHARE")]
+    dropout: Option<f64>,
     /// Mirror half of the images, left to right
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     flip: Option<bool>,
@@ -159,8 +168,9 @@ impl RecipeArgs {
             ema: self.ema.clone().map_or(preset.ema, |given| given.0),
             clip_gradient: self.clip_gradient.clone().map_or(preset.clip_gradient, |given| given.0),
             max_level: self.max_level.clone().map_or(preset.max_level, |given| given.0),
+            dropout: self.dropout.unwrap_or(preset.dropout),
             flip: self.flip.unwrap_or(preset.flip),
-            ..preset.clone()
+            start_from_ddpm: preset.start_from_ddpm,
         }
     }
 }
@@ -194,7 +204,7 @@ pub fn run(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
         tch::set_num_threads(threads);
     }
     let settings = args.settings(network, device)?;
-    let cohort = Cohort::open(&args.cohort)?;
+    let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
     let watch = args.watch.open(&settings, device)?;
     ctrlc::set_handler(|| {
         eprintln!("interrupted: writing a checkpoint after this step");

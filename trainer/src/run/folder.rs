@@ -26,6 +26,8 @@ pub(super) struct Folder {
     path: PathBuf,
     /// `run.json`, locked for as long as this lives; the system lets go of it when the program dies.
     lock: Option<File>,
+    /// The cohort's; reading all of it takes time.
+    pub fingerprint: String,
 }
 
 impl Folder {
@@ -35,7 +37,7 @@ impl Folder {
     /// Errors: [`TrainError::OtherRun`], [`TrainError::CohortChanged`], [`TrainError::Busy`], [`TrainError::Io`].
     pub fn open(path: &Path, settings: &Settings, cohort: &Cohort) -> Result<Self, TrainError> {
         let fingerprint = cohort.fingerprint()?;
-        let mut folder = Self { path: path.to_owned(), lock: None };
+        let mut folder = Self { path: path.to_owned(), lock: None, fingerprint: fingerprint.clone() };
         match fs::read_to_string(folder.file(RUN)) {
             Ok(text) => folder.compare(&text, settings, cohort, &fingerprint)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -159,7 +161,7 @@ fn title(network: &str, preset: &str) -> String {
 ///
 /// Errors: [`TrainError::Io`] where there is no run.
 pub fn redraw(run: &Path) -> Result<PathBuf, TrainError> {
-    let folder = Folder { path: run.to_owned(), lock: None };
+    let folder = Folder { path: run.to_owned(), lock: None, fingerprint: String::new() };
     let json = |name, text: &str| {
         let read = serde_json::from_str::<Map<String, Value>>(text);
         folder.fail(name, read.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)))

@@ -17,6 +17,7 @@ const SAMPLE: usize = 500;
 pub(super) fn training(
     settings: &Settings,
     cohort: &Cohort,
+    fingerprint: &str,
     curve: Vec<Map<String, Value>>,
 ) -> Result<Stats, TrainError> {
     let counts = cohort.counts();
@@ -26,7 +27,7 @@ pub(super) fn training(
         cohort: CohortStats {
             kind: cohort.kind().into(),
             note: cohort.note().into(),
-            fingerprint: cohort.fingerprint()?,
+            fingerprint: fingerprint.to_owned(),
             healthy: counts.healthy,
             diseased: counts.diseased,
             percentile: cohort.percentile(),
