@@ -303,7 +303,7 @@ fn sheet(
         let (_, mask) = anomalens_method::otsu::mask(&slice.map)?;
         let score = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
         let label = match s.lesion_pixels {
-            0 => format!("healthy, {why}: mean {:.4} inside the brain - {}", s.map_brain, slice.name),
+            0 => format!("healthy, {why}: mean {:.4} inside the region - {}", s.map_brain, slice.name),
             pixels => format!(
                 "diseased, {why}: {} (thresholding {}), AUROC {} - {}, lesion {pixels} pixels",
                 score(s.ours.dice),

@@ -9,7 +9,7 @@ const HEALTHY: usize = 5;
 pub type Choice = (usize, &'static str);
 
 /// Chooses by rank: diseased slices from the largest Dice to the smallest, healthy ones from the lowest map to the
-/// highest. Each slice is (diseased, rank value): Dice, or the map's mean inside the brain.
+/// highest. Each slice is (diseased, rank value): Dice, or the map's mean inside the region.
 pub fn choose(slices: &[(bool, f64)]) -> Vec<Choice> {
     let order = |diseased: bool| {
         let mut order: Vec<usize> = (0..slices.len()).filter(|&i| slices[i].0 == diseased).collect();

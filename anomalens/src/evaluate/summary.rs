@@ -15,9 +15,9 @@ pub struct MethodSummary {
     pub auroc_pooled: Option<f64>,
     /// Mean of the slices' AUROC.
     pub auroc: Option<f64>,
-    /// As `auroc_pooled`, inside the brain.
+    /// As `auroc_pooled`, inside the region.
     pub auroc_brain_pooled: Option<f64>,
-    /// As `auroc`, inside the brain.
+    /// As `auroc`, inside the region.
     pub auroc_brain: Option<f64>,
     /// Mean Dice of the slices with the smallest, middle and largest lesions.
     pub dice_by_size: [Option<f64>; 3],
@@ -34,7 +34,7 @@ pub struct Summary {
     pub ours: MethodSummary,
     /// By thresholding one channel.
     pub thresholding: Option<MethodSummary>,
-    /// Mean over healthy slices of the map's mean inside the brain.
+    /// Mean over healthy slices of the map's mean inside the region.
     pub map_healthy: Option<f64>,
     /// Mean over diseased slices of the map's mean inside the lesion.
     pub map_lesion: Option<f64>,
@@ -54,8 +54,8 @@ pub const COMPARED: [Row; 9] = [
     ("Dice, best threshold (a bound)", |m| m.best_dice),
     ("pixel AUROC, pooled", |m| m.auroc_pooled),
     ("pixel AUROC, mean of slices", |m| m.auroc),
-    ("  inside the brain, pooled", |m| m.auroc_brain_pooled),
-    ("  inside the brain, mean of slices", |m| m.auroc_brain),
+    ("  inside the region, pooled", |m| m.auroc_brain_pooled),
+    ("  inside the region, mean of slices", |m| m.auroc_brain),
 ];
 
 impl Summary {

@@ -37,13 +37,15 @@ pub fn protocol(origin: &Origin) -> Vec<String> {
         "best threshold: chosen for each slice by its truth; what a perfect choice of threshold would give"
             .to_owned(),
         "thirds: the diseased slices by the lesion's pixels".to_owned(),
-        "map levels: means over slices of the map's mean inside the brain (healthy slices), inside the lesion (diseased)"
+        "map levels: means over slices of the map's mean inside the region (healthy slices), inside the lesion (diseased)"
             .to_owned(),
-        "masks of lesion and brain were used for scoring only: neither network nor map sees them".to_owned(),
+        "region: where the cohort's brains.npy says, the brain, or the lungs with the mediastinum; without it, where any channel is above 0"
+            .to_owned(),
+        "masks of lesion and region were used for scoring only: neither network nor map sees them".to_owned(),
     ];
     lines.push(match &origin.thresholded {
         Some(channel) => format!(
-            "thresholding: the channel {channel} itself as the map; Otsu on its pixels inside the brain, and masks inside the brain only"
+            "thresholding: the channel {channel} itself as the map; Otsu on its pixels inside the region, and masks inside the region only"
         ),
         None => "thresholding: no channel is called flair and there is more than one, so none was thresholded".to_owned(),
     });
@@ -91,7 +93,7 @@ pub fn text(origin: &Origin, summary: &Summary) -> String {
         let _ = writeln!(text, "{name:<42} {:>12} {:>14}", cell(score(&summary.ours)), cell(thresholding));
     }
     let _ =
-        writeln!(text, "{:<42} {:>12}", "map inside the brain, healthy slices", cell(summary.map_healthy));
+        writeln!(text, "{:<42} {:>12}", "map inside the region, healthy slices", cell(summary.map_healthy));
     let _ = writeln!(text, "{:<42} {:>12}", "map inside lesions", cell(summary.map_lesion));
     let ratio = summary.ratio().map_or("-".to_owned(), |r| format!("{:.1} %", 100.0 * r));
     let _ = writeln!(text, "{:<42} {ratio:>12}", "  the former over the latter");
