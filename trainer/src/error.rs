@@ -206,6 +206,16 @@ pub enum TrainError {
         /// The last good checkpoint.
         kept: String,
     },
+    /// The memory does not hold what a step needs.
+    #[error("out of memory with {images} images at a time, {}", room(fits))]
+    Memory {
+        /// Images that were computed at once.
+        images: usize,
+        /// Parts of the batch that were tried and fit, and the images of one; none where not even one image fits.
+        fits: Option<(usize, usize)>,
+        /// What libtorch said.
+        source: Box<TrainError>,
+    },
     /// A step could not be made, for a reason that is no fault of the numbers.
     #[error("step {step}: {source}; nothing was lost, the last good checkpoint is {kept}")]
     Step {
@@ -216,4 +226,13 @@ pub enum TrainError {
         /// The last good checkpoint.
         kept: String,
     },
+}
+
+fn room(fits: &Option<(usize, usize)>) -> String {
+    match fits {
+        Some((parts, images)) => format!(
+            "expected room for them; {images} at a time fit, as was tried: go on with --accumulate {parts}, which gives the same, or take --batch {images}"
+        ),
+        None => "expected room for one, and one alone does not fit either: take a smaller preset, or a machine with more memory".into(),
+    }
 }

@@ -1,4 +1,4 @@
-//! A cohort may be larger than the memory: images are read as they are needed, two batches ahead.
+//! Memory: a cohort may be larger, since images are read as they are needed, two batches ahead; a batch may not.
 #![cfg(unix)]
 
 mod support;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use support::{preset_text, run};
+use support::{LABELS, Place, preset_text, run, write_cohort};
 
 /// Channels and size: an image is 2 MB, and a network on it still small.
 const CHANNELS: usize = 2048;
@@ -54,5 +54,31 @@ fn a_cohort_larger_than_the_memory() {
         "--preset wide.toml --cohort cohort --iterations 8 --batch 2 --threads 1 --precision f32 -o run";
     let script = format!("ulimit -v {CAP}; exec '{program}' classifier {options}");
     let (code, text) = run(Command::new("sh").current_dir(place.path()).args(["-c", &script]));
+    assert!(code == 0 && text.contains("complete: "), "{text}");
+}
+
+/// The message names parts of the batch that fit, and with them the same command does.
+#[test]
+fn a_batch_that_does_not_fit() {
+    const IMAGES: &str = "64";
+    let place = Place::new();
+    // Attention over all pixels: 4 MB an image and a head, several times.
+    write_cohort(&place.path("large"), 32, &LABELS);
+    fs::write(place.path("large.toml"), preset_text(32, 32)).unwrap();
+    let train = |more: &str| {
+        let program = env!("CARGO_BIN_EXE_anomalens-train");
+        let options = format!(
+            "--preset large.toml --cohort large --iterations 1 --batch {IMAGES} --threads 1 --precision f32 -o run"
+        );
+        let script = format!("ulimit -v {CAP}; exec '{program}' ddpm {options} {more}");
+        run(Command::new("sh").current_dir(place.path("")).args(["-c", &script]))
+    };
+    let (code, text) = train("");
+    println!("{text}");
+    assert!(code == 1 && !text.contains("panicked"), "exit code {code}: {text}");
+    assert!(text.contains("step 1: out of memory with 64 images at a time"), "{text}");
+    let parts = text.split("--accumulate ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    assert!(parts.parse::<usize>().unwrap() > 1, "{text}");
+    let (code, text) = train(&format!("--accumulate {parts}"));
     assert!(code == 0 && text.contains("complete: "), "{text}");
 }

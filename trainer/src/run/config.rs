@@ -33,6 +33,7 @@ pub(super) fn text(settings: &Settings) -> String {
         .collect();
     let preset = training.shift_remove("preset").expect("an entry of settings");
     for (name, value) in [
+        ("accumulate", settings.recipe.accumulate),
         ("log_every", settings.log_every),
         ("checkpoint_every", settings.checkpoint_every),
         ("keep", settings.keep),

@@ -12,7 +12,7 @@ use crate::error::TrainError;
 use crate::interpret::Precision;
 use crate::task::Network;
 
-/// What a person decides about a run. But for the last four it belongs to the run's identity: a run goes on only with
+/// What a person decides about a run. But for the last four and `recipe.accumulate` it belongs to the run's identity: a run goes on only with
 /// the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -96,9 +96,8 @@ impl Settings {
             ("max_level", recipe.max_level.into()),
             ("start_from", self.start_from.as_ref().map(|start| start.fingerprint.clone()).into()),
             ("flip", recipe.flip.into()),
-            // What is off is null, as in runs from before it was there.
+            // Null where it is off, as in runs from before it was there.
             ("dropout", (recipe.dropout > 0.0).then_some(recipe.dropout).into()),
-            ("accumulate", (recipe.accumulate > 1).then_some(recipe.accumulate).into()),
             ("seed", self.seed.into()),
             ("bf16", self.bf16.into()),
         ]

@@ -22,7 +22,9 @@ pub(super) fn step(
     let timesteps = recipe.max_level.unwrap_or(task.timesteps());
     let (t, noise) = batches::noise(&batch.images, timesteps, settings.seed, state.step);
     let work = Work { task, batch, t, noise, timesteps, precision: settings.precision() };
-    let mut loss = work.gradients(&mut state.model, recipe.accumulate)?;
+    let mut loss = work
+        .gradients(&mut state.model, recipe.accumulate)
+        .map_err(|e| work.room(&mut state.model, recipe.accumulate, e))?;
     let exploded = |what, found: f64| TrainError::Exploded {
         step: state.step + 1,
         what,
@@ -95,6 +97,29 @@ impl Work<'_> {
         }
         Ok(all)
     }
+
+    /// Where an error of so many parts is want of memory: the same with the number of parts that fits, which is tried.
+    fn room(&self, model: &mut Named, parts: usize, error: TrainError) -> TrainError {
+        if !is_want_of_memory(&error) {
+            return error;
+        }
+        let images = self.t.numel();
+        let doubled = std::iter::successors(Some(2 * parts), |parts| Some(2 * parts));
+        let tried = doubled.take_while(|parts| *parts < images).chain([images]);
+        let fits = tried.filter(|more| *more > parts).find(|more| self.gradients(model, *more).is_ok());
+        TrainError::Memory {
+            images: images.div_ceil(parts),
+            fits: fits.map(|parts| (parts, images.div_ceil(parts))),
+            source: Box::new(error),
+        }
+    }
+}
+
+/// By the words of libtorch's allocators, of the processor and of CUDA.
+fn is_want_of_memory(error: &TrainError) -> bool {
+    let TrainError::Interpret(InterpretError::Torch { source, .. }) = error else { return false };
+    let words = source.to_string();
+    ["can't allocate memory", "not enough memory", "out of memory"].iter().any(|part| words.contains(part))
 }
 
 #[cfg(test)]
