@@ -10,6 +10,8 @@ const EXAMPLES: &str = "\
 Examples:
   A cohort, at the bundle's own defaults:
     anomalens evaluate cohort/test --bundle brats --out scores
+  The subjects that a split has kept for it:
+    anomalens evaluate cohort --split test --bundle brats --out scores
   A first look at 20 slices; then, in the same folder, at all of them:
     anomalens evaluate cohort/test --bundle brats --out scores --limit 20
     anomalens evaluate cohort/test --bundle brats --out scores
@@ -24,6 +26,9 @@ Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
 pub struct EvaluateArgs {
     /// Folder of labelled images with masks, as `anomalens-cohort` writes it
     pub cohort: PathBuf,
+    /// The part of it to score, by `anomalens-cohort split`: train, validation or test [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
     /// Folder of the networks, written by `anomalens-export bundle`
     #[arg(long, value_name = "DIR")]
     pub bundle: PathBuf,

@@ -84,7 +84,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
     let manifest = Manifest::read(&args.bundle)?;
     let mut options = sampler(args, &manifest).map_err(Usage::new)?;
-    let cohort = Cohort::open(&args.cohort)?;
+    let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
     check(&cohort, &manifest)?;
     let engine = engine::open(&options::engine(&args.engine))?;
     options.batch = args.batch.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 });

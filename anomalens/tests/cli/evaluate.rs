@@ -259,3 +259,21 @@ fn what_cannot_be_evaluated_is_said() {
     assert!(listing(folder.path()).is_empty());
     run(&["evaluate", "--help"]).expect(0, &["Examples:", "Exit codes", "--limit"]);
 }
+
+#[test]
+fn a_split_alone_is_scored() {
+    let cohort = write(&["t1", "t1ce", "t2", "flair"], true);
+    let splits = r#"{"format":1,"seed":0,"subjects":{"s000":"train","s001":"test","s002":"train"}}"#;
+    fs::write(cohort.path().join("splits.json"), splits).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let split = |name| ["--batch", "2", "--split", name];
+    told(&mut command(cohort.path(), tiny(), &out, &split("test"))).expect(0, &["six discs"]);
+    let csv = csv(&out);
+    let rows: Vec<_> = csv.lines().skip(2).collect();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row.contains(",s001,")), "{csv}");
+    // Another split is another run, and one without subjects is none.
+    told(&mut command(cohort.path(), tiny(), &out, &split("train"))).expect(1, &["cohort"]);
+    told(&mut command(cohort.path(), tiny(), &folder.path().join("none"), &split("validation")))
+        .expect(1, &["'validation' has no subject"]);
+}
