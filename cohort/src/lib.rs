@@ -11,8 +11,8 @@
 //! ```
 //!
 //! [`Cohort`] reads one, image by image, so that memory does not grow with it; [`CohortWriter`] writes one, which
-//! appears whole or not at all. [`synthetic`] makes brains of four MR contrasts, with lesions, from a seed; [`import`]
-//! takes in what others have imaged; [`check`] looks a cohort through.
+//! appears whole or not at all. [`synthetic`] makes brains of four MR contrasts with lesions, and radiographs with
+//! effusions, from a seed; [`import`] takes in what others have imaged; [`check`] looks a cohort through.
 //! Nothing here is for diagnostic use.
 
 pub mod arrays;

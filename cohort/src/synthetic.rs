@@ -3,7 +3,8 @@
 //! Every subject is one template, deformed: an affine map and an elastic one, widened ventricles, folding of its
 //! own. Tissue gets an intensity a contrast, healthy things that are bright (rims, spots, vessels) are added, then
 //! lesions with core, rim and oedema, and last a strong smooth bias and Rician noise. A seed fixes every byte.
-//! What it is good for, and what not: `docs/synthetic.md`.
+//! Radiographs of the chest are made in another way: [`chest`].
+//! What they are good for, and what not: `docs/synthetic.md`.
 
 pub mod anatomy;
 mod arrays;
@@ -30,7 +31,7 @@ use std::path::Path;
 
 use crate::CohortError;
 
-/// The kind of these cohorts, as cohort.json has it.
+/// The kind of cohorts of brains, as cohort.json has it.
 pub const KIND: &str = "synthetic-brains";
 
 /// Subjects are counted up to here; far beyond it streams of random numbers would run out.

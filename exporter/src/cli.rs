@@ -33,7 +33,7 @@ Examples:
   anomalens-export describe --preset brats256
   anomalens-export describe --preset my-networks.toml")]
     Describe {
-        /// A built-in preset (brats256, chexpert256, demo, tiny) or the path of a TOML file
+        /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
         #[arg(long, value_name = "NAME|FILE")]
         preset: String,
     },
@@ -64,7 +64,7 @@ U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with resp
 
 #[derive(clap::Args)]
 struct BundleArgs {
-    /// A built-in preset (brats256, chexpert256, demo, tiny) or the path of a TOML file
+    /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     preset: String,
     /// Checkpoint of the U-Net

@@ -168,3 +168,6 @@ pub(super) fn write(
     })?;
     writer.finish()
 }
+
+#[cfg(test)]
+mod tests;
