@@ -78,7 +78,6 @@ fn the_command_lines() {
                 "ddpm.precision=f32",
                 "ddpm.flip=false",
                 "ddpm.threads=2",
-                "ddpm.tf32=true",
                 "ddpm.max_level=none",
                 "ddpm.keep=3",
                 "classifier.start_from_ddpm=false",
@@ -127,7 +126,7 @@ fn the_command_lines() {
     assert_eq!(least, expected);
     let expected = [
         "bin/anomalens-train ddpm --preset tiny --cohort COHORT --split train -o OUT/ddpm --seed 3 --max-level none \
-         --flip false --device cuda:1 --precision f32 --threads 2 --keep 3 --tf32",
+         --flip false --device cuda:1 --precision f32 --threads 2 --keep 3",
         "bin/anomalens-train classifier --preset tiny --cohort COHORT --split train -o OUT/classifier --seed 3 \
          --checkpoint-every 10 --keep-best --start-from none --validation COHORT --validation-split validation \
          --partner OUT/ddpm/ddpm.safetensors",

@@ -32,7 +32,6 @@ pub struct Options {
     pub device: Option<DeviceChoice>,
     #[serde(deserialize_with = "word")]
     pub precision: Option<PrecisionChoice>,
-    pub tf32: bool,
     pub threads: Option<i32>,
     pub log_every: Option<usize>,
     pub checkpoint_every: Option<usize>,
@@ -108,9 +107,7 @@ impl Options {
         for (name, value) in with_values {
             words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
         }
-        for (name, given) in [("--tf32", self.tf32), ("--keep-best", self.keep_best)] {
-            words.extend(given.then(|| name.to_owned()));
-        }
+        words.extend(self.keep_best.then(|| "--keep-best".to_owned()));
         words
     }
 }
