@@ -131,7 +131,9 @@ fn held_out_images_are_scored_by_what_is_there() {
     let (unet, classifier) = (nets::unet(&preset).unwrap(), nets::classifier(&preset).unwrap());
     let files = ["unet", "classifier"].map(|name| place.path(&format!("{name}.safetensors")));
     let weights = [write(&unet, 1, &files[0]), write(&classifier, 1, &files[1])];
-    let open = |network, partner| Validation::open(network, &preset, &cohort, 4, partner, Device::Cpu);
+    let open = |network, partner| {
+        Validation::open(network, &preset, &cohort, 4, partner, Device::Cpu).map_err(|e| e.to_string())
+    };
     for (network, own, partner, there, absent) in [
         (Network::Ddpm, 0, None, vec!["validation_round_trip"], "validation_dice"),
         (Network::Ddpm, 0, Some(1), vec!["validation_dice", "validation_auroc"], "validation_round_trip"),
@@ -158,6 +160,6 @@ fn held_out_images_are_scored_by_what_is_there() {
         assert_eq!(validation.score(&weights[own]).unwrap().figures, scores.figures, "{case}");
     }
     // A partner that is the trained network itself.
-    let error = open(Network::Ddpm, Some(&files[0])).err().unwrap().to_string();
+    let error = open(Network::Ddpm, Some(&files[0])).err().unwrap();
     assert!(error.contains("--partner") && error.contains("classifier"), "{error}");
 }
