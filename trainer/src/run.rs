@@ -23,6 +23,7 @@ mod step;
 mod watch;
 
 pub use folder::redraw;
+pub(crate) use settings::check_fit;
 pub use settings::{Settings, Start};
 pub use watch::Watch;
 

@@ -29,6 +29,7 @@ use crate::batches::{self, Batch};
 use crate::error::TrainError;
 use crate::guided::{Classifier, Net, Unet};
 use crate::interpret::Precision;
+use crate::run::check_fit;
 use crate::samples;
 use crate::task::{Figure, Network, Task};
 use crate::weights::Named;
@@ -73,6 +74,7 @@ impl Validation {
         partner: Option<&Path>,
         device: Device,
     ) -> Result<Self, TrainError> {
+        check_fit(preset, cohort)?;
         let chosen = spread(cohort, count);
         let mut held = Self {
             network,

@@ -159,6 +159,12 @@ fn held_out_images_are_scored_by_what_is_there() {
         // The same weights have the same scores: there is no chance in them.
         assert_eq!(validation.score(&weights[own]).unwrap().figures, scores.figures, "{case}");
     }
+    // Images that the networks do not take.
+    let larger = place.path("larger");
+    write_cohort(&larger, 2 * SIZE, &LABELS);
+    let larger = Cohort::open(&larger).unwrap();
+    let error = Validation::open(Network::Ddpm, &preset, &larger, 4, None, Device::Cpu).err().unwrap();
+    assert!(error.to_string().contains("image size: found 16, expected 8"), "{error}");
     // A partner that is the trained network itself.
     let error = open(Network::Ddpm, Some(&files[0])).err().unwrap();
     assert!(error.contains("--partner") && error.contains("classifier"), "{error}");

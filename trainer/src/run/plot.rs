@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-use image::RgbImage;
+use image::{RgbImage, imageops};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -95,11 +95,7 @@ type Curve = (&'static str, Vec<(f64, f64)>);
 ///
 /// Errors: those of the drawing library.
 pub fn draw(title: &str, metrics: &[Map<String, Value>]) -> Result<RgbImage, Fault> {
-    static FONT: Once = Once::new();
-    FONT.call_once(|| {
-        // It is a sound font: the test below draws with it.
-        let _ = register_font("sans-serif", FontStyle::Normal, notosans::REGULAR_TTF);
-    });
+    know_the_font();
     let panels: Vec<(&Panel, Vec<Curve>)> = PANELS
         .iter()
         .map(|panel| (panel, curves(panel, metrics)))
@@ -108,21 +104,14 @@ pub fn draw(title: &str, metrics: &[Map<String, Value>]) -> Result<RgbImage, Fau
     let steps = panels.iter().flat_map(|(_, curves)| curves).flat_map(|(_, points)| points).map(|p| p.0);
     let last = steps.fold(1.0, f64::max);
     let rows = panels.len().saturating_sub(1).div_ceil(2) as u32;
-    let height = TITLE + TALL + rows * SHORT;
+    let height = TALL + rows * SHORT;
     let mut pixels = vec![255; (WIDTH * height * 3) as usize];
     {
         let root = BitMapBackend::with_buffer(&mut pixels, (WIDTH, height)).into_drawing_area();
         root.fill(&WHITE)?;
-        let centre = Pos::new(HPos::Center, VPos::Center);
-        let style = |size: i32, colour: &RGBColor| ("sans-serif", size).into_font().color(colour).pos(centre);
-        let middle = WIDTH as i32 / 2;
-        root.draw_text(title, &style(26, &BLACK), (middle, 22))?;
-        let warning = "not for diagnostic use";
-        root.draw_text(warning, &style(18, &RGBColor(160, 0, 0)), (middle, 48))?;
-        let (_, charts) = root.split_vertically(TITLE);
-        let (large, small) = charts.split_vertically(TALL);
+        let (large, small) = root.split_vertically(TALL);
         match panels.split_first() {
-            None => large.draw_text("no metrics yet", &style(20, &BLACK), (middle, 100))?,
+            None => large.draw_text("no metrics yet", &style(20, &BLACK), (WIDTH as i32 / 2, 100))?,
             Some(((panel, curves), rest)) => {
                 chart(&large, panel, curves, last)?;
                 let places = small.split_evenly((rows.max(1) as usize, 2));
@@ -133,7 +122,38 @@ pub fn draw(title: &str, metrics: &[Map<String, Value>]) -> Result<RgbImage, Fau
         }
         root.present()?;
     }
-    Ok(RgbImage::from_raw(WIDTH, height, pixels).expect("as many bytes as pixels"))
+    titled(title, &RgbImage::from_raw(WIDTH, height, pixels).expect("as many bytes as pixels"))
+}
+
+/// A picture under its title and the warning that it is not for diagnostic use.
+///
+/// Errors: those of the drawing library.
+pub fn titled(title: &str, picture: &RgbImage) -> Result<RgbImage, Fault> {
+    know_the_font();
+    let (width, height) = (picture.width(), picture.height() + TITLE);
+    let mut pixels = vec![255; (width * height * 3) as usize];
+    {
+        let root = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        let middle = width as i32 / 2;
+        root.draw_text(title, &style(26, &BLACK), (middle, 22))?;
+        root.draw_text("not for diagnostic use", &style(18, &RGBColor(160, 0, 0)), (middle, 48))?;
+        root.present()?;
+    }
+    let mut all = RgbImage::from_raw(width, height, pixels).expect("as many bytes as pixels");
+    imageops::replace(&mut all, picture, 0, i64::from(TITLE));
+    Ok(all)
+}
+
+fn know_the_font() {
+    static FONT: Once = Once::new();
+    FONT.call_once(|| {
+        // It is a sound font: the test below draws with it.
+        let _ = register_font("sans-serif", FontStyle::Normal, notosans::REGULAR_TTF);
+    });
+}
+
+fn style(size: i32, colour: &RGBColor) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(colour).pos(Pos::new(HPos::Center, VPos::Center))
 }
 
 /// Every line of a panel that has values, on the panel's axis.

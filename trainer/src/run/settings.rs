@@ -129,17 +129,7 @@ impl Settings {
 
     fn check_cohort(&self, cohort: &Cohort) -> Result<(), TrainError> {
         let preset = &self.preset;
-        let channels: Vec<&str> = preset.image.channels.iter().map(|c| c.name.as_str()).collect();
-        for (what, found, expected) in [
-            ("channels", cohort.channels().join(", "), channels.join(", ")),
-            ("image size", cohort.size().to_string(), preset.image.size.to_string()),
-            ("percentile", cohort.percentile().to_string(), preset.image.percentile.to_string()),
-        ] {
-            if found != expected {
-                let (cohort, preset) = (cohort.dir().to_owned(), preset.name.clone());
-                return Err(TrainError::Unfit { cohort, preset, what, found, expected });
-            }
-        }
+        check_fit(preset, cohort)?;
         let counts = cohort.counts();
         let both = self.network == Network::Classifier || preset.unet.classes.is_some();
         for (class, count) in [("healthy", counts.healthy), ("diseased", counts.diseased)] {
@@ -150,6 +140,24 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Whether a cohort's images are what a preset's networks take.
+///
+/// Errors: [`TrainError::Unfit`].
+pub(crate) fn check_fit(preset: &Preset, cohort: &Cohort) -> Result<(), TrainError> {
+    let channels: Vec<&str> = preset.image.channels.iter().map(|c| c.name.as_str()).collect();
+    for (what, found, expected) in [
+        ("channels", cohort.channels().join(", "), channels.join(", ")),
+        ("image size", cohort.size().to_string(), preset.image.size.to_string()),
+        ("percentile", cohort.percentile().to_string(), preset.image.percentile.to_string()),
+    ] {
+        if found != expected {
+            let (cohort, preset) = (cohort.dir().to_owned(), preset.name.clone());
+            return Err(TrainError::Unfit { cohort, preset, what, found, expected });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

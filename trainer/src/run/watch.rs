@@ -8,6 +8,7 @@ use image::{ImageFormat, RgbImage};
 use serde_json::{Map, Value, json};
 
 use super::folder::Folder;
+use super::plot;
 use crate::checkpoint::encode;
 use crate::error::TrainError;
 use crate::task::Figure;
@@ -41,7 +42,9 @@ impl Watch {
         let scores = self.validation.score(weights)?;
         if let Some(picture) = &scores.picture {
             folder.fail(SAMPLES, fs::create_dir_all(folder.file(SAMPLES)))?;
-            folder.write(&format!("{SAMPLES}/step-{step:07}.png"), &png(picture))?;
+            let picture = plot::titled(&format!("step {step}"), picture).map_err(io::Error::other);
+            let picture = folder.fail(SAMPLES, picture)?;
+            folder.write(&format!("{SAMPLES}/step-{step:07}.png"), &png(&picture))?;
         }
         if self.keep_best && scores.merit.is_finite() && best(folder)?.is_none_or(|best| scores.merit > best)
         {
