@@ -18,20 +18,18 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anomalens_models::graph::{Graph, GraphError, ParamSpec};
-use anomalens_models::manifest::{
-    CLASSIFIER_GRADIENT, FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, UNET, WEIGHTS,
-};
-use anomalens_models::nets;
+use anomalens_models::graph::{GraphError, ParamSpec};
+use anomalens_models::manifest::{FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS};
 use anomalens_models::output::{OutputError, OutputFolder};
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{CLASSIFIER_PREFIX, UNET_PREFIX, Weights, WeightsError, WeightsWriter};
+use anomalens_models::weights::{Weights, WeightsError, WeightsWriter};
 use prost::Message;
 
 use crate::checkpoint::CheckpointError;
 use crate::gate::{self, Gate, GateError, Subject};
-use crate::gradient::{GradientError, classifier_gradient};
+use crate::gradient::GradientError;
 use crate::lower::{Lowering, MissingParameter, lower};
+use crate::parts::Part;
 
 /// The program that writes bundles, with its version.
 const TOOL: &str = concat!("anomalens-export ", env!("CARGO_PKG_VERSION"));
@@ -114,14 +112,8 @@ pub enum WriteError {
 
 /// One network on its way into a bundle.
 struct Network<'a> {
-    /// As it is trained.
-    graph: Graph,
-    /// As it is run: the U-Net itself, or the classifier's gradient.
-    run: Graph,
-    file: &'static str,
-    prefix: &'static str,
+    part: Part,
     source: &'a Source,
-    classes: usize,
 }
 
 /// Writes a bundle. Returns its manifest.
@@ -134,20 +126,16 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
     }
     let mut training = Vec::new();
     for network in &networks {
-        let name = format!("{} of preset '{}'", network.graph.name(), request.preset.name);
-        network.source.check(&name, network.graph.params())?;
+        let graph = &network.part.graph;
+        let name = format!("{} of preset '{}'", graph.name(), request.preset.name);
+        network.source.check(&name, graph.params())?;
         training.extend(network.source.training(request.preset)?);
     }
     let folder = OutputFolder::create(request.output)?;
     write_weights(&folder, &networks, progress)?;
     write_graphs(&folder, request.preset, &networks, progress)?;
 
-    let timesteps = request.preset.schedule.timesteps;
-    let subject = |n| {
-        let &Network { ref run, file, prefix, source, classes, .. } = n;
-        Subject { file, graph: run, params: source, prefix, timesteps, classes }
-    };
-    let subjects: Vec<Subject<'_>> = networks.iter().map(subject).collect();
+    let subjects: Vec<Subject<'_>> = networks.iter().map(|n| n.part.subject(n.source)).collect();
     let verification =
         gate::run(folder.path(), &subjects, request.gate, &mut |next| progress(Event::Next(next)))?;
 
@@ -166,7 +154,7 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         files: Default::default(),
     };
     folder.write(MODEL_CARD, card::text(&manifest, &networks, request.card).as_bytes())?;
-    for file in networks.iter().map(|n| n.file).chain([WEIGHTS, MODEL_CARD]) {
+    for file in networks.iter().map(|n| n.part.file).chain([WEIGHTS, MODEL_CARD]) {
         let entry = FileEntry::of(&folder.path().join(file)).map_err(|e| folder.error(file, e))?;
         manifest.files.insert(file.to_owned(), entry);
     }
@@ -178,23 +166,10 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
 fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError> {
     let mut networks = Vec::new();
     if let Some(source) = &request.unet {
-        let graph = nets::unet(request.preset)?;
-        let classes = request.preset.unet.classes.unwrap_or(1);
-        networks.push(Network {
-            run: graph.clone(),
-            graph,
-            file: UNET,
-            prefix: UNET_PREFIX,
-            source,
-            classes,
-        });
+        networks.push(Network { part: Part::unet(request.preset)?, source });
     }
     if let Some(source) = &request.classifier {
-        let graph = nets::classifier(request.preset)?;
-        let run = classifier_gradient(&graph)?;
-        let classes = request.preset.classifier.classes;
-        let (file, prefix) = (CLASSIFIER_GRADIENT, CLASSIFIER_PREFIX);
-        networks.push(Network { graph, run, file, prefix, source, classes });
+        networks.push(Network { part: Part::classifier(request.preset)?, source });
     }
     Ok(networks)
 }
@@ -205,19 +180,19 @@ fn write_weights(
     progress: &mut Progress<'_>,
 ) -> Result<(), WriteError> {
     let full = |error: io::Error| folder.error(WEIGHTS, error);
-    let named =
-        |n: &Network<'_>, p: &ParamSpec| ParamSpec { name: format!("{}{}", n.prefix, p.name), ..p.clone() };
-    let specs = networks.iter().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
-    let total = networks.iter().map(|n| n.graph.param_count()).sum();
+    let named = |n: &Part, p: &ParamSpec| ParamSpec { name: format!("{}{}", n.prefix, p.name), ..p.clone() };
+    let parts = || networks.iter().map(|n| &n.part);
+    let specs = parts().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
+    let total = parts().map(|n| n.graph.param_count()).sum();
     let file = File::create(folder.path().join(WEIGHTS)).map_err(full)?;
     let mut writer = WeightsWriter::new(file, specs).map_err(full)?;
     let mut done = 0;
-    for network in networks {
-        for param in network.graph.params() {
-            let values = network.source.read(&param.name)?;
+    for Network { part, source } in networks {
+        for param in part.graph.params() {
+            let values = source.read(&param.name)?;
             let values = values.as_standard_layout();
             let values = values.as_slice().expect("made contiguous by the line above");
-            writer.write(&named(network, param).name, values).map_err(full)?;
+            writer.write(&named(part, param).name, values).map_err(full)?;
             done += values.len();
             if progress(Event::Weights { done, total }).is_break() {
                 return Err(WriteError::Stopped);
@@ -235,7 +210,7 @@ fn write_graphs(
     progress: &mut Progress<'_>,
 ) -> Result<(), WriteError> {
     let weights = Weights::open(&folder.path().join(WEIGHTS))?;
-    for network in networks {
+    for Network { part: network, .. } in networks {
         next(progress, &format!("lower {}", network.file))?;
         let part = weights.part(network.prefix);
         let model = lower(
@@ -261,6 +236,6 @@ fn next(progress: &mut Progress<'_>, what: &str) -> Result<(), WriteError> {
 
 /// A person's words, then the files.
 fn provenance(note: Option<&str>, networks: &[Network<'_>]) -> String {
-    let origin = networks.iter().map(|n| format!("{}: {}", n.graph.name(), n.source));
+    let origin = networks.iter().map(|n| format!("{}: {}", n.part.graph.name(), n.source));
     note.map(str::to_owned).into_iter().chain(origin).collect::<Vec<_>>().join("; ")
 }

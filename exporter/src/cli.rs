@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anomalens_exporter::gate::Gate;
+use anomalens_models::manifest::ParityCheck;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
@@ -51,11 +52,15 @@ content. Without a classifier, translate runs with --scale 0 only. If the graphs
 written."
     )]
     Bundle(BundleArgs),
-    /// Compare a bundle with outputs of another framework, engine by engine
+    /// Hold a bundle's parity gate on this machine, and compare it with outputs of another framework
     #[command(after_help = "\
 Examples:
-  anomalens-export verify brats --reference outputs
-  anomalens-export verify brats --reference outputs --engine ort --device cuda
+  anomalens-export verify brats
+  anomalens-export verify brats --device cuda
+  anomalens-export verify brats --reference outputs --gate none --engine ort
+
+The gate runs the graphs on random inputs, by every engine and by the f64 interpreter of the preset's networks. A bundle that was
+unverified is marked verified in its manifest when it has passed; otherwise nothing is written.
 
 REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or both; y is absent for an unconditional
 U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.")]
@@ -102,9 +107,12 @@ struct VerifyArgs {
     /// The bundle
     #[arg(value_name = "DIR")]
     bundle: PathBuf,
-    /// Folder with the other framework's inputs and outputs
-    #[arg(long, value_name = "REF")]
-    reference: PathBuf,
+    /// Folder with another framework's inputs and outputs
+    #[arg(long, value_name = "REF", required_if_eq("gate", "none"))]
+    reference: Option<PathBuf>,
+    /// How thoroughly the graphs are compared with the preset's networks, as for `bundle`
+    #[arg(long, value_enum, default_value_t = GateArg::Full)]
+    gate: GateArg,
     /// Engines to run (repeatable) [default: every engine that is found]
     #[arg(long, value_name = "ort|tract")]
     engine: Vec<EngineChoice>,
@@ -147,6 +155,14 @@ fn spinner() -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new_spinner();
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     bar
+}
+
+/// One line of a table of comparisons.
+fn print(verdict: &str, check: &ParityCheck) {
+    let ParityCheck { output, between, batch, max_abs, max_rel, tolerance } = check;
+    println!(
+        "{verdict} {output:<36} {between:<22} batch {batch}  max abs {max_abs:.1e}  rel {max_rel:.1e}  tolerance {tolerance:.1e}"
+    );
 }
 
 #[cfg(test)]

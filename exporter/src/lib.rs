@@ -8,5 +8,6 @@ pub mod gradient;
 pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;
+pub mod parts;
 mod pt;
 pub mod verify;

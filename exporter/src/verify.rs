@@ -1,4 +1,7 @@
-//! A bundle against outputs that a person brings from another framework, engine by engine.
+//! A bundle on this machine: the parity gate once more, and outputs that a person brings from another framework.
+//!
+//! The gate compares the graphs with the preset's networks on the bundle's own weights, whose hash the manifest holds.
+//! What another framework computed comes as
 //!
 //! ```text
 //! REF/unet/        x.npy [N, C, H, W]  t.npy [N]  (y.npy [N])  out.npy [N, 2C, H, W]
@@ -8,15 +11,23 @@
 //! `grad` is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
-use anomalens_models::manifest::{BundleError, CLASSIFIER_GRADIENT, Manifest, ParityCheck, UNET};
+use anomalens_models::manifest::{
+    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, ParityCheck, UNET, Verification, WEIGHTS,
+};
+use anomalens_models::output::OutputError;
+use anomalens_models::weights::{Weights, WeightsError};
 use anomalens_runtime::engine::{Engine, EngineError, Port};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
 use crate::compare::{self, Difference};
+use crate::gate::{self, Engines, Gate, GateError, Outcome};
+use crate::gradient::GradientError;
+use crate::parts::Part;
 
 /// Why a bundle could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +39,23 @@ pub enum VerifyError {
     /// An engine failed.
     #[error("verify: {0}")]
     Engine(#[from] EngineError),
+    /// The preset's networks cannot be built.
+    #[error("bundle '{}': preset: {source}", bundle.display())]
+    Preset {
+        /// The bundle.
+        bundle: PathBuf,
+        /// The cause.
+        source: GradientError,
+    },
+    /// The weights could not be read.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The gate could not be held.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The manifest could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The bundle and the reference have no network in common.
     #[error("reference '{}': found neither unet/ nor classifier/ for a graph of the bundle ({graphs}); expected unet/{{x,t,y,out}}.npy or classifier/{{x,t,y,logits,grad}}.npy", reference.display())]
     Nothing {
@@ -60,62 +88,132 @@ pub enum VerifyError {
     },
 }
 
+/// What is compared.
+pub struct Request<'a> {
+    /// The bundle.
+    pub bundle: &'a Path,
+    /// How thorough the gate is.
+    pub gate: Gate,
+    /// Folder with another framework's inputs and outputs.
+    pub reference: Option<&'a Path>,
+}
+
 /// What was found.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// One line an engine and output.
-    pub lines: Vec<Line>,
-    /// Parts that only one side has, in words.
+    /// Every comparison.
+    pub checks: Vec<ParityCheck>,
+    /// Those that are over their tolerance, and where they are worst.
+    pub failures: Vec<(ParityCheck, Difference)>,
+    /// What was not compared, in words.
     pub skipped: Vec<String>,
-}
-
-/// One output by one engine.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Line {
-    /// The engine, in its own words.
-    pub engine: String,
-    /// The numbers.
-    pub check: ParityCheck,
-    /// Where it is worst.
-    pub difference: Difference,
-}
-
-impl Line {
-    /// Whether the output is within its tolerance.
-    pub fn passed(&self) -> bool {
-        self.check.max_abs <= self.check.tolerance
-    }
+    /// What the gate says for the manifest; `None` if it was not asked.
+    verification: Option<Verification>,
 }
 
 impl Report {
     /// Whether every output is within its tolerance.
     pub fn passed(&self) -> bool {
-        self.lines.iter().all(Line::passed)
+        self.failures.is_empty()
+    }
+
+    fn add(&mut self, check: ParityCheck, difference: Difference) {
+        if check.max_abs > check.tolerance {
+            self.failures.push((check.clone(), difference));
+        }
+        self.checks.push(check);
     }
 }
 
 /// A graph, the reference's folder for it, and its outputs: in the graph, in the reference.
-type Part = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type Brought = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const PARTS: [Part; 2] = [
+const BROUGHT: [Brought; 2] = [
     (UNET, "unet", &[("out", "out.npy")]),
     (CLASSIFIER_GRADIENT, "classifier", &[("logits", "logits.npy"), ("gradient", "grad.npy")]),
 ];
 
-/// Runs the bundle's graphs on the reference's inputs by each engine, and compares. The bundle's files are checked
-/// against its manifest first; nothing is written.
+/// Checks the bundle's files against its manifest, holds the gate, and compares with the reference if there is one.
+/// Nothing is written. `say` hears what is done next, and may stop it.
 ///
 /// Errors: [`VerifyError`]. Being over tolerance is no error: see [`Report::passed`].
 pub fn verify(
+    request: &Request<'_>,
+    engines: Engines,
+    say: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Report, VerifyError> {
+    let bundle = request.bundle;
+    let manifest = Manifest::read(bundle)?;
+    gate::next(say, "hash the files")?;
+    manifest.check_files(bundle)?;
+    let mut report =
+        Report { checks: Vec::new(), failures: Vec::new(), skipped: Vec::new(), verification: None };
+    if let Some(reference) = request.reference {
+        compare_reference(bundle, &manifest, reference, &engines.0, &mut report, say)?;
+    }
+    if request.gate != Gate::None {
+        let outcome = hold_gate(bundle, &manifest, request.gate, engines, say)?;
+        report.checks.extend(outcome.verification.checks.iter().cloned());
+        report.failures.extend(outcome.failures);
+        if !outcome.verification.note.is_empty() {
+            report.skipped.push(outcome.verification.note.clone());
+        }
+        report.verification = Some(outcome.verification);
+    }
+    Ok(report)
+}
+
+/// If the bundle was unverified and the gate has now passed, says so in its manifest; whether that was done. The hash of the
+/// manifest, which is the bundle's name in reports, is another one then.
+///
+/// Errors: [`VerifyError`]; then the manifest is as it was.
+pub fn record(bundle: &Path, report: &Report) -> Result<bool, VerifyError> {
+    let mut manifest = Manifest::read(bundle)?;
+    let Some(verification) = report.verification.as_ref().filter(|_| report.passed()) else {
+        return Ok(false);
+    };
+    if manifest.verification.passed() {
+        return Ok(false);
+    }
+    manifest.verification = verification.clone();
+    let (path, new) = (bundle.join(MANIFEST), bundle.join(format!(".{MANIFEST}.new")));
+    let fault = |error| OutputError::new(&path, error);
+    std::fs::write(&new, manifest.to_json()).map_err(fault)?;
+    std::fs::rename(&new, &path).map_err(fault)?;
+    Ok(true)
+}
+
+/// The gate, on the bundle's own weights.
+fn hold_gate(
     bundle: &Path,
+    manifest: &Manifest,
+    gate: Gate,
+    engines: Engines,
+    say: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Outcome, VerifyError> {
+    let fault = |source| VerifyError::Preset { bundle: bundle.to_owned(), source };
+    let weights = Weights::open(&bundle.join(WEIGHTS))?;
+    let mut parts = Vec::new();
+    if manifest.has(UNET) {
+        parts.push(Part::unet(&manifest.preset).map_err(|error| fault(error.into()))?);
+    }
+    if manifest.has(CLASSIFIER_GRADIENT) {
+        parts.push(Part::classifier(&manifest.preset).map_err(fault)?);
+    }
+    let params: Vec<_> = parts.iter().map(|part| weights.part(part.prefix)).collect();
+    let subjects: Vec<_> = parts.iter().zip(&params).map(|(part, params)| part.subject(params)).collect();
+    Ok(gate::examine(bundle, &subjects, gate, engines, say)?)
+}
+
+/// Runs the bundle's graphs on the reference's inputs by each engine.
+fn compare_reference(
+    bundle: &Path,
+    manifest: &Manifest,
     reference: &Path,
     engines: &[Box<dyn Engine>],
-    say: &mut dyn FnMut(&str),
-) -> Result<Report, VerifyError> {
-    let manifest = Manifest::read(bundle)?;
-    manifest.check_files(bundle)?;
-    let mut report = Report { lines: Vec::new(), skipped: Vec::new() };
-    for (file, part, outputs) in PARTS {
+    report: &mut Report,
+    say: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), VerifyError> {
+    for (file, part, outputs) in BROUGHT {
         let folder = reference.join(part);
         match (manifest.has(file), folder.is_dir()) {
             (false, false) => continue,
@@ -123,17 +221,17 @@ pub fn verify(
             (false, true) => report.skipped.push(format!("{part}/: the bundle has no {file}")),
             (true, true) => {
                 for engine in engines {
-                    say(&format!("{file}: {}", engine.describe()));
-                    compare_part(&**engine, &bundle.join(file), &folder, outputs, &mut report.lines)?;
+                    gate::next(say, &format!("{file}: {}", engine.describe()))?;
+                    compare_part(&**engine, &bundle.join(file), &folder, outputs, report)?;
                 }
             }
         }
     }
-    if report.lines.is_empty() {
-        let graphs = PARTS.iter().map(|p| p.0).filter(|f| manifest.has(f)).collect::<Vec<_>>().join(", ");
+    if report.checks.is_empty() {
+        let graphs = BROUGHT.iter().map(|p| p.0).filter(|f| manifest.has(f)).collect::<Vec<_>>().join(", ");
         return Err(VerifyError::Nothing { reference: reference.to_owned(), graphs });
     }
-    Ok(report)
+    Ok(())
 }
 
 fn compare_part(
@@ -141,7 +239,7 @@ fn compare_part(
     onnx: &Path,
     folder: &Path,
     outputs: &[(&str, &str)],
-    lines: &mut Vec<Line>,
+    report: &mut Report,
 ) -> Result<(), VerifyError> {
     let mut session = engine.load(onnx)?;
     let ports: Vec<Port> = session.inputs().to_vec();
@@ -166,13 +264,13 @@ fn compare_part(
         let graph = onnx.file_name().unwrap_or_default().to_string_lossy();
         let check = ParityCheck {
             output: format!("{graph}:{name}"),
-            between: format!("{} vs reference", engine.describe()),
+            between: format!("{} vs brought", gate::short_name(engine)),
             batch,
             max_abs: difference.max_abs,
             max_rel: difference.max_rel,
             tolerance: compare::tolerance(name, &expected),
         };
-        lines.push(Line { engine: engine.describe(), check, difference });
+        report.add(check, difference);
     }
     Ok(())
 }

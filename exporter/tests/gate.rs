@@ -7,14 +7,18 @@ use std::path::Path;
 
 use anomalens_exporter::bundle::{Request, Source, WriteError, write};
 use anomalens_exporter::checkpoint::Checkpoint;
+use anomalens_exporter::compare;
 use anomalens_exporter::gate::{self, Gate, GateError, Subject};
 use anomalens_exporter::lower::{Lowering, lower};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
-use anomalens_models::graph::Graph;
+use anomalens_exporter::parts::Part;
+use anomalens_models::graph::reference::{self, Value};
+use anomalens_models::graph::{DType, Graph, ParamSource, Tensor};
 use anomalens_models::manifest::{UNET, Verification, WEIGHTS};
 use anomalens_models::nets;
 use anomalens_models::preset::{Preset, QkvOrder};
 use anomalens_models::weights::{RandomWeights, UNET_PREFIX, Weights};
+use ndarray::{ArrayD, IxDyn};
 use prost::Message;
 use support::listing;
 
@@ -57,6 +61,58 @@ fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
     let lowering =
         Lowering { weights_file: WEIGHTS, locate: &|name| part.location(name).ok(), metadata: &[] };
     lower(graph, &lowering).unwrap().encode_to_vec()
+}
+
+/// What the gate holds the graphs against: no parameter of either network may be zero without the outputs telling.
+#[test]
+fn every_layer_counts() {
+    let mut preset = Preset::load("tiny").unwrap();
+    preset.image.size = 16;
+    // At 32 channels a group of a norm is one channel, which loses its mean there: a bias before it has no effect.
+    (preset.unet.model_channels, preset.classifier.model_channels) = (64, 64);
+    for part in [Part::unet(&preset).unwrap(), Part::classifier(&preset).unwrap()] {
+        let weights = RandomWeights::new(7, part.graph.params());
+        let inputs: Vec<(&str, Value)> = part
+            .run
+            .inputs()
+            .map(|(name, id)| {
+                let shape = IxDyn(&part.run.node(id).ty.shape.concrete(1));
+                let value = match part.run.node(id).ty.dtype {
+                    DType::F32 => Tensor::F32(ArrayD::from_shape_fn(shape.clone(), |i| {
+                        (i[2] * 5 + i[3]) as f32 / 99.0 - 0.5
+                    })),
+                    DType::I64 => Tensor::I64(ArrayD::from_elem(shape.clone(), 1)),
+                };
+                (name, value.into())
+            })
+            .collect();
+        let whole = reference::run(&part.run, &weights, &inputs).unwrap();
+        let mut unnoticed = Vec::new();
+        for param in part.graph.params() {
+            let zeroed = ZeroedIn { weights: &weights, name: &param.name };
+            let found = reference::run(&part.run, &zeroed, &inputs).unwrap();
+            let noticed = found.iter().zip(&whole).any(|((name, found), (_, whole))| {
+                compare::difference(found, whole).unwrap().max_abs > compare::tolerance(name, whole)
+            });
+            if !noticed {
+                unnoticed.push(param.name.clone());
+            }
+        }
+        assert!(unnoticed.is_empty(), "{}: {unnoticed:?}", part.file);
+    }
+}
+
+/// The same weights, but one of them is zero.
+struct ZeroedIn<'a> {
+    weights: &'a RandomWeights,
+    name: &'a str,
+}
+
+impl ParamSource for ZeroedIn<'_> {
+    fn param(&self, name: &str) -> Option<ArrayD<f32>> {
+        let value = self.weights.param(name)?;
+        Some(if name == self.name { value * 0.0 } else { value })
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use anomalens_models::stats::Training;
 use serde_json::{Map, Value};
 
 use super::Network;
+use crate::parts::Part;
 
 pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&str>) -> String {
     let preset = &manifest.preset;
@@ -43,8 +44,8 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
         class = translate.healthy_class,
     );
     for network in networks {
-        let params = network.graph.param_count();
-        let _ = writeln!(text, "- `{}`: the {}, {params} parameters", network.file, network.graph.name());
+        let Part { file, graph, .. } = &network.part;
+        let _ = writeln!(text, "- `{file}`: the {}, {} parameters", graph.name(), graph.param_count());
     }
     let both = networks.len() == 2;
     if !both {
@@ -114,7 +115,10 @@ fn curve(text: &mut String, lines: &[Map<String, Value>]) {
 fn verification(text: &mut String, manifest: &Manifest) {
     let verification = &manifest.verification;
     if !verification.passed() {
-        text.push_str("**Not verified**: the graphs were never compared between engines.\n");
+        text.push_str(
+            "**Not verified** when this card was written: the graphs were never compared between engines. \
+             `manifest.json` says whether `anomalens-export verify` has done so since.\n",
+        );
         return;
     }
     let _ =

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anomalens_exporter::bundle::{Event, Request, Source, write};
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
 use anomalens_models::graph::Graph;
-use anomalens_models::manifest::{Manifest, ParityCheck};
+use anomalens_models::manifest::Manifest;
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::RandomWeights;
@@ -61,7 +61,7 @@ fn read_card(path: &Path) -> anyhow::Result<String> {
 }
 
 /// The first Ctrl-C asks the work to stop and to remove what it has made, the second ends the program.
-fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
     ctrlc::set_handler(move || {
@@ -84,9 +84,5 @@ fn report(output: &Path, manifest: &Manifest) {
     if !verification.note.is_empty() {
         println!("note: {}", verification.note);
     }
-    for ParityCheck { output, between, batch, max_abs, max_rel, tolerance } in &verification.checks {
-        println!(
-            "  {output:<36} {between:<22} batch {batch}  max abs {max_abs:.1e}  rel {max_rel:.1e}  tolerance {tolerance:.1e}"
-        );
-    }
+    verification.checks.iter().for_each(|check| super::print("ok  ", check));
 }

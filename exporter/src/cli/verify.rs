@@ -1,57 +1,58 @@
-//! `verify`: a bundle against another framework's outputs.
+//! `verify`: a bundle on this machine, and against another framework's outputs.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
-use anomalens_exporter::verify::verify;
-use anomalens_runtime::engine::{self, Device, Engine, EngineChoice, EngineError, EngineOptions};
+use anomalens_exporter::gate::{Engines, found_engines};
+use anomalens_exporter::verify::{Request, record, verify};
+use anomalens_runtime::engine::{self, EngineError, EngineOptions};
 
 use super::VerifyArgs;
+use super::bundle::stop_on_ctrl_c;
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let engines = engines(args)?;
+    let stopped = stop_on_ctrl_c()?;
     let bar = super::spinner();
-    let report =
-        verify(&args.bundle, &args.reference, &engines, &mut |what| bar.set_message(what.to_owned()));
+    let request =
+        Request { bundle: &args.bundle, gate: args.gate.into(), reference: args.reference.as_deref() };
+    let report = verify(&request, engines, &mut |what| {
+        bar.set_message(what.to_owned());
+        if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     bar.finish_and_clear();
     let report = report?;
-    for line in &report.lines {
-        let verdict = if line.passed() { "ok  " } else { "OVER" };
-        let (engine, output, tolerance) = (&line.engine, &line.check.output, line.check.tolerance);
-        let (max_abs, max_rel) = (line.check.max_abs, line.check.max_rel);
-        println!(
-            "{verdict} {output:<36} {engine:<20} max abs {max_abs:.1e}  rel {max_rel:.1e}  tolerance {tolerance:.1e}"
-        );
-        if !line.passed() {
-            println!("     {}", line.difference);
+    for check in &report.checks {
+        let failure = report.failures.iter().find(|(failed, _)| failed == check);
+        super::print(if failure.is_none() { "ok  " } else { "OVER" }, check);
+        if let Some((_, difference)) = failure {
+            println!("     {difference}");
         }
     }
     for skipped in &report.skipped {
         println!("not compared: {skipped}");
     }
-    if report.passed() {
-        return Ok(ExitCode::SUCCESS);
+    if !report.passed() {
+        eprintln!(
+            "error: over tolerance; check that the bundle was written from the same weights and preset, and that x, t and y \
+             are what the reference was given"
+        );
+        return Ok(ExitCode::FAILURE);
     }
-    eprintln!(
-        "error: over tolerance; check that the bundle was written from the same weights and preset, and that x, t and y \
-         are what the reference was given"
-    );
-    Ok(ExitCode::FAILURE)
+    if record(&args.bundle, &report)? {
+        println!("{}: its manifest says now that it is verified", args.bundle.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The engines that were named; else every one that is found.
-fn engines(args: &VerifyArgs) -> Result<Vec<Box<dyn Engine>>, EngineError> {
-    let open =
-        |choice, device| engine::open(&EngineOptions { choice, device, threads: None, tf32: args.tf32 });
-    if !args.engine.is_empty() {
-        return args.engine.iter().map(|&choice| open(choice, args.device)).collect();
+fn engines(args: &VerifyArgs) -> Result<Engines, EngineError> {
+    if args.engine.is_empty() {
+        return found_engines(args.device, args.tf32);
     }
-    let mut engines = match open(EngineChoice::Ort, args.device) {
-        Err(error @ EngineError::LibraryNotFound { .. }) if args.device == Device::Cpu => {
-            eprintln!("note: {error}");
-            vec![]
-        }
-        found => vec![found?],
+    let open = |&choice| {
+        engine::open(&EngineOptions { choice, device: args.device, threads: None, tf32: args.tf32 })
     };
-    engines.push(open(EngineChoice::Tract, Device::Cpu)?);
-    Ok(engines)
+    Ok((args.engine.iter().map(open).collect::<Result<_, _>>()?, vec![]))
 }

@@ -1,6 +1,11 @@
 //! The loops of the reference interpreter, each as its definition says.
 
-use ndarray::{Array2, Array4, ArrayD, ArrayView2, ArrayView3, ArrayView4, Axis, Ix2, Ix3, Ix4, IxDyn, s};
+use std::ops::Range;
+
+use ndarray::{
+    Array2, Array4, ArrayD, ArrayView2, ArrayView3, ArrayView4, ArrayViewMut3, Axis, Ix2, Ix3, Ix4, IxDyn,
+    Slice, s,
+};
 
 /// x − log Σ eˣ over an axis, shifted by the maximum so that nothing overflows.
 pub(super) fn log_softmax(x: &ArrayD<f64>, axis: usize) -> ArrayD<f64> {
@@ -52,7 +57,8 @@ pub(super) fn matmul(a: &ArrayD<f64>, b: &ArrayD<f64>, shape: &[usize]) -> Array
     ArrayD::from_shape_vec(IxDyn(shape), products).expect("one matrix each")
 }
 
-/// Convolution with bias: for each place of the kernel, the weights there times the image seen from there.
+/// Convolution with bias: for each place of the kernel, the weights there times the image seen from there. A thread a
+/// sample, so that networks of the paper's size take minutes.
 pub(super) fn conv(
     x: &ArrayD<f64>,
     w: &ArrayD<f64>,
@@ -63,17 +69,25 @@ pub(super) fn conv(
 ) -> ArrayD<f64> {
     let (x, w) = (images(x), images(w));
     let mut y = Array4::zeros((shape[0], shape[1], shape[2], shape[3]));
-    for (x, mut y) in x.outer_iter().zip(y.outer_iter_mut()) {
+    let one = |x: ArrayView3<'_, f64>, mut y: ArrayViewMut3<'_, f64>| {
         let mut total = Array2::zeros((shape[1], shape[2] * shape[3]));
         for place in places(&w, stride, pad, (shape[2], shape[3]), (x.dim().1, x.dim().2)) {
             let mut seen = Array2::zeros((x.dim().0, shape[2] * shape[3]));
-            place.each(|output, (row, col)| seen.column_mut(output).assign(&x.slice(s![.., row, col])));
+            place.each(|outputs, (row, cols)| {
+                seen.slice_mut(s![.., outputs]).assign(&x.slice(s![.., row, cols]));
+            });
             total += &w.slice(s![.., .., place.row, place.col]).dot(&seen);
         }
         for ((mut y, total), bias) in y.outer_iter_mut().zip(total.outer_iter()).zip(b.iter()) {
             y.iter_mut().zip(total.iter()).for_each(|(y, total)| *y = total + bias);
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        let one = &one;
+        for (x, y) in x.outer_iter().zip(y.outer_iter_mut()) {
+            scope.spawn(move || one(x, y));
+        }
+    });
     y.into_dyn()
 }
 
@@ -93,9 +107,9 @@ pub(super) fn conv_transpose(
         let g = g.expect("same elements");
         for place in places(&w, stride, pad, (height, width), (shape[2], shape[3])) {
             let given = w.slice(s![.., .., place.row, place.col]).t().dot(&g);
-            place.each(|output, (row, col)| {
-                let mut pixel = x.slice_mut(s![.., row, col]);
-                pixel += &given.column(output);
+            place.each(|outputs, (row, cols)| {
+                let mut pixels = x.slice_mut(s![.., row, cols]);
+                pixels += &given.slice(s![.., outputs]);
             });
         }
     }
@@ -113,18 +127,22 @@ struct Place {
 }
 
 impl Place {
-    /// Calls `f` with each output (counted row by row) that sees a pixel of the image from here, and that pixel. Beyond
-    /// the border nothing is seen: there the image is zero.
-    fn each(&self, mut f: impl FnMut(usize, (usize, usize))) {
+    /// Calls `f` with each run of outputs (counted row by row) that see pixels of one row of the image from here, and these
+    /// pixels: the row, its columns. Beyond the border nothing is seen: there the image is zero.
+    fn each(&self, mut f: impl FnMut(Range<usize>, (usize, Slice))) {
         let pixel = |i: usize, offset: usize, side: usize| {
             (i * self.stride + offset).checked_sub(self.pad).filter(|&p| p < side)
         };
+        let col = |j: usize| pixel(j, self.col, self.image.1);
+        let seeing = |j: &usize| col(*j).is_some();
+        let (first, last) = ((0..self.output.1).find(seeing), (0..self.output.1).rfind(seeing));
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let (Some(from), Some(to)) = (col(first), col(last)) else { return };
+        let cols = Slice::new(from as isize, Some(to as isize + 1), self.stride as isize);
         for i in 0..self.output.0 {
-            for j in 0..self.output.1 {
-                let row = pixel(i, self.row, self.image.0);
-                if let (Some(row), Some(col)) = (row, pixel(j, self.col, self.image.1)) {
-                    f(i * self.output.1 + j, (row, col));
-                }
+            if let Some(row) = pixel(i, self.row, self.image.0) {
+                let start = i * self.output.1;
+                f(start + first..start + last + 1, (row, cols));
             }
         }
     }

@@ -1,0 +1,64 @@
+//! The two networks of a bundle: as they are trained, as they are run, and where each stands in its folder.
+
+use anomalens_models::graph::{Graph, GraphError, ParamSource};
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, UNET};
+use anomalens_models::nets;
+use anomalens_models::preset::Preset;
+use anomalens_models::weights::{CLASSIFIER_PREFIX, UNET_PREFIX};
+
+use crate::gate::Subject;
+use crate::gradient::{GradientError, classifier_gradient};
+
+/// One network of a preset.
+pub struct Part {
+    /// As it is trained.
+    pub graph: Graph,
+    /// As it is run: the U-Net itself, or the classifier's gradient.
+    pub run: Graph,
+    /// Its graph's file.
+    pub file: &'static str,
+    /// What stands before its parameters' names in the bundle's weights.
+    pub prefix: &'static str,
+    /// Labels that it takes are below it.
+    pub classes: usize,
+    /// T: timesteps that it takes are below it.
+    timesteps: usize,
+}
+
+impl Part {
+    /// The U-Net.
+    ///
+    /// Errors: [`GraphError`] where the preset contradicts itself.
+    pub fn unet(preset: &Preset) -> Result<Self, GraphError> {
+        let graph = nets::unet(preset)?;
+        Ok(Self {
+            run: graph.clone(),
+            graph,
+            file: UNET,
+            prefix: UNET_PREFIX,
+            classes: preset.unet.classes.unwrap_or(1),
+            timesteps: preset.schedule.timesteps,
+        })
+    }
+
+    /// The classifier.
+    ///
+    /// Errors: [`GradientError`] where the preset contradicts itself.
+    pub fn classifier(preset: &Preset) -> Result<Self, GradientError> {
+        let graph = nets::classifier(preset)?;
+        Ok(Self {
+            run: classifier_gradient(&graph)?,
+            graph,
+            file: CLASSIFIER_GRADIENT,
+            prefix: CLASSIFIER_PREFIX,
+            classes: preset.classifier.classes,
+            timesteps: preset.schedule.timesteps,
+        })
+    }
+
+    /// What the gate compares the written graph with.
+    pub fn subject<'a>(&'a self, params: &'a dyn ParamSource) -> Subject<'a> {
+        let &Self { ref run, file, prefix, classes, timesteps, .. } = self;
+        Subject { file, graph: run, params, prefix, timesteps, classes }
+    }
+}
