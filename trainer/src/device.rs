@@ -28,6 +28,8 @@ pub enum PrecisionChoice {
     Auto,
     /// f32.
     F32,
+    /// f32, but products may round their operands to TF32; on a GPU alone.
+    Tf32,
     /// bfloat16 products.
     Bf16,
 }
@@ -57,13 +59,58 @@ impl DeviceChoice {
 
 impl PrecisionChoice {
     /// The precision on a device.
-    pub fn on(self, device: tch::Device) -> Precision {
-        match self {
+    ///
+    /// Errors: [`TrainError::Option`] for TF32 on a processor, which has no such numbers.
+    pub fn on(self, device: tch::Device) -> Result<Precision, TrainError> {
+        Ok(match self {
             Self::F32 => Precision::F32,
+            Self::Tf32 if device.is_cuda() => Precision::Tf32,
+            Self::Tf32 => {
+                return Err(TrainError::Option {
+                    what: "--precision".into(),
+                    found: "tf32 on the processor".into(),
+                    expected: "f32 or bf16 there, or --device cuda".into(),
+                });
+            }
             Self::Bf16 => Precision::Bf16,
             Self::Auto if device.is_cuda() || processor_has_bf16() => Precision::Bf16,
             Self::Auto => Precision::F32,
-        }
+        })
+    }
+}
+
+/// Lets products of f32 on a GPU round their operands to TF32, or forbids it, in all of this program. Left alone, libtorch
+/// forbids it in matrix products and allows it in convolutions.
+pub fn allow_tf32(allow: bool) {
+    // SAFETY: the signatures are those of ATen/Context.h, libtorch 2.11. The context is one object that is never freed, and
+    // both functions only set flags in it.
+    #[allow(unsafe_code)]
+    unsafe {
+        let context = at::global_context();
+        at::set_allow_tf32_cublas(context, allow);
+        at::set_allow_tf32_cudnn(context, allow);
+    }
+}
+
+/// What tch does not offer of libtorch.
+mod at {
+    use std::ffi::c_void;
+
+    #[allow(unsafe_code)]
+    unsafe extern "C" {
+        /// `at::Context& at::globalContext()`.
+        #[link_name = "_ZN2at13globalContextEv"]
+        pub fn global_context() -> *mut c_void;
+        /// `void at::Context::setAllowTF32CuBLAS(bool)`: matrix products.
+        #[link_name = "_ZN2at7Context18setAllowTF32CuBLASEb"]
+        pub fn set_allow_tf32_cublas(context: *mut c_void, allow: bool);
+        /// `void at::Context::setAllowTF32CuDNN(bool)`: convolutions.
+        #[link_name = "_ZN2at7Context17setAllowTF32CuDNNEb"]
+        pub fn set_allow_tf32_cudnn(context: *mut c_void, allow: bool);
+        /// `bool at::Context::allowTF32CuBLAS() const`.
+        #[cfg(test)]
+        #[link_name = "_ZNK2at7Context15allowTF32CuBLASEv"]
+        pub fn allow_tf32_cublas(context: *const c_void) -> bool;
     }
 }
 
@@ -128,6 +175,7 @@ impl fmt::Display for PrecisionChoice {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::F32 => "f32",
+            Self::Tf32 => "tf32",
             Self::Bf16 => "bf16",
         })
     }
@@ -140,8 +188,34 @@ impl FromStr for PrecisionChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "f32" => Ok(Self::F32),
+            "tf32" => Ok(Self::Tf32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err("expected auto, f32 or bf16".to_owned()),
+            _ => Err("expected auto, f32, tf32 or bf16".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tf32_is_what_was_said_last() {
+        // SAFETY: as in `allow_tf32`; this function only reads a flag.
+        #[allow(unsafe_code)]
+        let allowed = || unsafe { at::allow_tf32_cublas(at::global_context()) };
+        for allow in [true, false, true, false] {
+            allow_tf32(allow);
+            assert_eq!(allowed(), allow);
+        }
+    }
+
+    #[test]
+    fn tf32_is_a_gpus_alone() {
+        let gpu = tch::Device::Cuda(0);
+        assert_eq!(PrecisionChoice::Tf32.on(gpu).unwrap(), Precision::Tf32);
+        assert_eq!(PrecisionChoice::Auto.on(gpu).unwrap(), Precision::Bf16);
+        let text = PrecisionChoice::Tf32.on(tch::Device::Cpu).unwrap_err().to_string();
+        assert!(text.contains("--device cuda"), "{text}");
     }
 }

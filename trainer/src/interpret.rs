@@ -15,8 +15,21 @@ use tch::{Kind, TchError, Tensor};
 pub enum Precision {
     /// 32-bit floating point throughout.
     F32,
+    /// The same, but a GPU may round the operands of products to TF32 (10 bits of mantissa).
+    Tf32,
     /// Products of bfloat16 (8 bits of mantissa), sums of f32.
     Bf16,
+}
+
+impl Precision {
+    /// `f32`, `tf32` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 /// Why a graph could not be run.
@@ -181,7 +194,8 @@ impl Reader<'_> {
     /// An operand of a product, in the precision of products.
     fn operand(&self, x: &Tensor) -> Tensor {
         match self.precision {
-            Precision::F32 => x.shallow_clone(),
+            // The GPU's products round by themselves: see `device::allow_tf32`.
+            Precision::F32 | Precision::Tf32 => x.shallow_clone(),
             Precision::Bf16 => x.to_kind(Kind::BFloat16),
         }
     }

@@ -400,7 +400,8 @@ fn wrong_usage_is_exit_code_2() {
         ("--threads", "0", "--threads: found 0, expected 1 to"),
         ("--threads", "999999", "--threads: found 999999, expected 1 to"),
         ("--device", "gpu", "expected cpu, cuda or cuda:N"),
-        ("--precision", "f16", "expected auto, f32 or bf16"),
+        ("--precision", "f16", "expected auto, f32, tf32 or bf16"),
+        ("--precision", "tf32", "found tf32 on the processor, expected f32 or bf16 there, or --device cuda"),
         ("--unknown", "1", "--unknown"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_anomalens-train"));

@@ -156,7 +156,7 @@ fn what_a_run_file_cannot_say() {
         (LEAST, "ddpm.ema=2", &["ddpm.ema: found 2, expected in [0, 1)"]),
         (LEAST, "ddpm.ema=often", &["ddpm.ema: found \"often\", expected a number, or \"none\""]),
         (LEAST, "ddpm.device=gpu", &["ddpm.device: found \"gpu\", expected cpu, cuda or cuda:N"]),
-        (LEAST, "ddpm.precision=f16", &["ddpm.precision: found \"f16\", expected auto, f32 or bf16"]),
+        (LEAST, "ddpm.precision=f16", &["ddpm.precision: found \"f16\", expected auto, f32, tf32 or bf16"]),
         (LEAST, "ddpm.start_from_ddpm=true", &["ddpm.start_from_ddpm: found true, expected false"]),
         (LEAST, "bundle.gate=slow", &["bundle.gate: unknown variant `slow`, expected one of `full`"]),
         (LEAST, "test.split=test", &["test: found neither path nor synthetic, expected one of them"]),

@@ -31,7 +31,7 @@ fn settings(place: &Place, network: Network, learning_rate: f64) -> Settings {
         recipe,
         start_from: None,
         seed: 0,
-        bf16: false,
+        precision: Precision::F32,
         log_every: STEPS / 10,
         checkpoint_every: STEPS,
         keep: 2,

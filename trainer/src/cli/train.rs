@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anomalens_cohort::Cohort;
 use anomalens_models::preset::{Preset, Recipe};
 use anomalens_trainer::TrainError;
-use anomalens_trainer::device::{DeviceChoice, PrecisionChoice};
+use anomalens_trainer::device::{DeviceChoice, PrecisionChoice, allow_tf32};
 use anomalens_trainer::interpret::Precision;
 use anomalens_trainer::run::{Ended, Settings, Start, Watch, train};
 use anomalens_trainer::task::Network;
@@ -60,7 +60,7 @@ pub struct TrainArgs {
     /// cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
-    /// auto, f32 or bf16; auto takes bf16 where the device has units for it
+    /// auto, f32, tf32 (a GPU's products) or bf16; auto takes bf16 where the device has units for it
     #[arg(long, value_name = "P", default_value_t = PrecisionChoice::Auto)]
     precision: PrecisionChoice,
     /// Threads [default: one a core]
@@ -216,7 +216,7 @@ pub fn run(network: Network, args: &TrainArgs) -> anyhow::Result<()> {
         settings.preset.name,
         cohort.len(),
         args.device,
-        if settings.bf16 { "bf16" } else { "f32" },
+        settings.precision.name(),
     );
     let mut bar = Bar::new(settings.recipe.iterations);
     let ended = train(&settings, &cohort, &args.output, device, watch.as_ref(), &mut |progress| {
@@ -254,6 +254,8 @@ impl TrainArgs {
             }
             None => None,
         };
+        let precision = self.precision.on(device).map_err(usage)?;
+        allow_tf32(precision == Precision::Tf32);
         let machine = vec![
             ("device", self.device.to_string()),
             ("threads", tch::get_num_threads().to_string()),
@@ -265,7 +267,7 @@ impl TrainArgs {
             recipe,
             start_from,
             seed: self.seed,
-            bf16: self.precision.on(device) == Precision::Bf16,
+            precision,
             log_every: self.log_every,
             checkpoint_every: self.checkpoint_every,
             keep: self.keep,

@@ -9,7 +9,7 @@ use super::estimate;
 use super::found;
 use super::options::Options;
 use super::plan::{Plan, State, Step, Work};
-use crate::device::DeviceChoice;
+use crate::device::{DeviceChoice, allow_tf32};
 use crate::error::TrainError;
 use crate::interpret::Precision;
 use crate::task::Network;
@@ -66,7 +66,7 @@ fn training(
         DeviceChoice::Cpu => Device::Cpu,
         DeviceChoice::Cuda(index) => Device::Cuda(index),
     };
-    let precision = options.precision.unwrap_or_default().on(device);
+    let precision = options.precision.unwrap_or_default().on(device)?;
     let size = estimate::size(network, &plan.preset, recipe, precision)?;
     println!("   parameters: {}", thousands(size.params));
     println!(
@@ -84,10 +84,10 @@ fn training(
         Some((done, speed)) => (done, speed, format!("by its metrics.jsonl, from step {done}")),
         None => {
             let device = choice.open()?;
+            allow_tf32(precision == Precision::Tf32);
             options.threads.into_iter().for_each(tch::set_num_threads);
             let seconds = estimate::measure(network, &plan.preset, size.at_once, device, precision)?;
-            let numbers = if precision == Precision::Bf16 { "bf16" } else { "f32" };
-            (0, size.at_once as f64 / seconds, format!("measured now on {choice} in {numbers}"))
+            (0, size.at_once as f64 / seconds, format!("measured now on {choice} in {}", precision.name()))
         }
     };
     let steps = recipe.iterations.saturating_sub(done);

@@ -27,8 +27,8 @@ pub struct Settings {
     pub start_from: Option<Start>,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
-    /// Whether products are bfloat16.
-    pub bf16: bool,
+    /// Numbers that products are computed in.
+    pub precision: Precision,
     /// Steps between two lines of metrics.
     pub log_every: usize,
     /// Steps between two checkpoints.
@@ -64,11 +64,6 @@ impl Start {
 }
 
 impl Settings {
-    /// The precision of products.
-    pub fn precision(&self) -> Precision {
-        if self.bf16 { Precision::Bf16 } else { Precision::F32 }
-    }
-
     /// The learning rate of step `step`, from 0: constant, then half a cosine down to 0.
     pub fn rate(&self, step: usize) -> f64 {
         let Recipe { iterations, learning_rate, cosine, .. } = self.recipe;
@@ -99,7 +94,8 @@ impl Settings {
             // Null where it is off, as in runs from before it was there.
             ("dropout", (recipe.dropout > 0.0).then_some(recipe.dropout).into()),
             ("seed", self.seed.into()),
-            ("bf16", self.bf16.into()),
+            ("bf16", (self.precision == Precision::Bf16).into()),
+            ("tf32", (self.precision == Precision::Tf32).then_some(true).into()),
         ]
     }
 
@@ -174,7 +170,7 @@ mod tests {
             recipe: Recipe { cosine, ..paper.clone() },
             start_from: None,
             seed: 0,
-            bf16: false,
+            precision: Precision::F32,
             log_every: 1,
             checkpoint_every: 1,
             keep: 1,

@@ -40,7 +40,7 @@ pub(super) fn training(
         ema: settings.recipe.ema,
         max_level: settings.recipe.max_level.unwrap_or(settings.preset.schedule.timesteps),
         seed: settings.seed,
-        precision: if settings.bf16 { "bf16" } else { "f32" }.into(),
+        precision: settings.precision.name().into(),
         curve,
     };
     Ok(Stats { preset: settings.preset.clone(), training })

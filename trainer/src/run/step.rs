@@ -21,7 +21,7 @@ pub(super) fn step(
     let recipe = &settings.recipe;
     let timesteps = recipe.max_level.unwrap_or(task.timesteps());
     let (t, noise) = batches::noise(&batch.images, timesteps, settings.seed, state.step);
-    let work = Work { task, batch, t, noise, timesteps, precision: settings.precision() };
+    let work = Work { task, batch, t, noise, timesteps, precision: settings.precision };
     let mut loss = work
         .gradients(&mut state.model, recipe.accumulate)
         .map_err(|e| work.room(&mut state.model, recipe.accumulate, e))?;
