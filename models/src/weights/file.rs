@@ -133,6 +133,11 @@ impl Weights {
         self.tensors.iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
     }
 
+    /// The shape of a tensor; `None` if there is no tensor of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
     /// Where a tensor's data stands in the file.
     ///
     /// Errors: [`WeightsError::Missing`].
