@@ -6,6 +6,8 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anomalens_exporter::gate::Gate;
 use anomalens_runtime::engine::{Device, EngineChoice};
@@ -147,6 +149,19 @@ fn spinner() -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new_spinner();
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     bar
+}
+
+/// The first Ctrl-C asks the work to stop and to remove what it has made, the second ends the program.
+fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stopped);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after the present step; again to end at once");
+    })?;
+    Ok(stopped)
 }
 
 #[cfg(test)]
