@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 failed or over tolerance, 2 wrong usage.
 
 mod bundle;
+mod convert;
 mod describe;
 mod verify;
 
@@ -53,6 +54,16 @@ content. Without a classifier, translate runs with --scale 0 only. If the graphs
 written."
     )]
     Bundle(BundleArgs),
+    /// Write a checkpoint in another format: .pt to .safetensors, and back
+    #[command(after_help = "\
+Examples:
+  anomalens-export convert emabrats.pt emabrats.safetensors
+  anomalens-export convert run.pt unet.safetensors --key ema.module --dtype f32
+  anomalens-export convert unet.safetensors unet.pt
+
+Nothing in a .pt is executed. The .pt that is written holds an OrderedDict, which torch.load(…, weights_only=True) reads.
+What is there is never overwritten.")]
+    Convert(convert::ConvertArgs),
     /// Compare a bundle with outputs of another framework, engine by engine
     #[command(after_help = "\
 Examples:
@@ -140,6 +151,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Describe { preset } => describe::run(&preset),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what `torch.save` writes: a zip with a pickle (names, shapes, strides) and one entry a storage.
+//! Reads and writes what `torch.save` writes: a zip with a pickle (names, shapes, strides) and one entry a storage.
 //!
 //! The pickle is read into plain values; nothing in it is executed. The file is mapped, so that what is in memory is
 //! one tensor, whatever sizes the file declares.
@@ -6,6 +6,8 @@
 mod archive;
 mod pickle;
 mod tensors;
+mod writer;
+mod zip;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use anomalens_models::weights::{Element, MappedFile, Shapes};
 
+pub use self::writer::PtWriter;
 use crate::checkpoint::CheckpointError;
 use archive::Archive;
 use pickle::Pickle;
