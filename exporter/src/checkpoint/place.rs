@@ -6,13 +6,15 @@ use anomalens_models::weights::Shapes;
 /// The first layers of every guided-diffusion network, U-Net or classifier.
 const FIRST: [&str; 2] = ["input_blocks.0.0.weight", "time_embed.0.weight"];
 
+/// What an optimiser keeps of each parameter, in the files of anomalens-train: names and shapes of the network, too.
+const MOMENTS: &str = "adam.";
+
 /// What stands before the names of each guided-diffusion network of a file, of whatever preset: empty, or ends with
 /// a dot.
 pub fn networks(shapes: &Shapes) -> Vec<String> {
     let prefix = |name: &String| Some(name.strip_suffix(FIRST[0])?.to_owned());
-    let before = |prefix: &String| prefix.is_empty() || prefix.ends_with('.');
     let whole = |prefix: &String| FIRST.iter().all(|name| shapes.contains_key(&format!("{prefix}{name}")));
-    shapes.keys().filter_map(prefix).filter(before).filter(whole).collect()
+    shapes.keys().filter_map(prefix).filter(is_place).filter(whole).collect()
 }
 
 /// What stands before the names of a network of these parameters: every place where all of them stand in their
@@ -21,7 +23,7 @@ pub fn places(shapes: &Shapes, params: &[ParamSpec]) -> Vec<String> {
     let Some(first) = params.first() else { return vec![] };
     let prefixes = shapes.keys().filter_map(|name| Some(name.strip_suffix(&first.name)?.to_owned()));
     let mut best = (0, vec![]);
-    for prefix in prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.')) {
+    for prefix in prefixes.filter(is_place) {
         let fits = |p: &&ParamSpec| shapes.get(&format!("{prefix}{}", p.name)) == Some(&p.shape);
         let fitting = params.iter().filter(fits).count();
         let others = below(shapes, &prefix).count() - fitting;
@@ -34,6 +36,10 @@ pub fn places(shapes: &Shapes, params: &[ParamSpec]) -> Vec<String> {
         }
     }
     best.1
+}
+
+fn is_place(prefix: &String) -> bool {
+    (prefix.is_empty() || prefix.ends_with('.')) && !prefix.starts_with(MOMENTS)
 }
 
 /// The names that begin with a prefix, with their shapes.
@@ -55,12 +61,13 @@ mod tests {
         let params: Vec<ParamSpec> = ["a", "out.b"]
             .map(|name| ParamSpec { name: name.into(), shape: vec![2], init: Init::Zeros })
             .into();
-        let cases: [(&str, &[&str], &[&str]); 7] = [
+        let cases: [(&str, &[&str], &[&str]); 8] = [
             ("top", &["a", "out.b"], &[""]),
             ("module", &["module.a", "module.out.b"], &["module."]),
             ("beside others", &["ema.n.a", "ema.n.out.b", "opt.a", "opt.x"], &["ema.n."]),
             ("two", &["ema.a", "ema.out.b", "model.a", "model.out.b"], &["ema.", "model."]),
             ("one whole", &["ema.a", "ema.out.b", "ema.out.c", "model.a", "model.out.b"], &["model."]),
+            ("moments", &["adam.first.a", "adam.first.out.b", "model.a", "model.out.b"], &["model."]),
             ("none", &["x.aa", "b"], &[]),
             ("a part", &["x.a", "b"], &["x."]),
         ];
