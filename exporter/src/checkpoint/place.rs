@@ -14,7 +14,7 @@ const MOMENTS: &str = "adam.";
 pub fn networks(shapes: &Shapes) -> Vec<String> {
     let prefix = |name: &String| Some(name.strip_suffix(FIRST[0])?.to_owned());
     let whole = |prefix: &String| FIRST.iter().all(|name| shapes.contains_key(&format!("{prefix}{name}")));
-    shapes.keys().filter_map(prefix).filter(is_place).filter(whole).collect()
+    shapes.keys().filter_map(prefix).filter(|p| is_place(p)).filter(whole).collect()
 }
 
 /// What stands before the names of a network of these parameters: every place where all of them stand in their
@@ -23,7 +23,7 @@ pub fn places(shapes: &Shapes, params: &[ParamSpec]) -> Vec<String> {
     let Some(first) = params.first() else { return vec![] };
     let prefixes = shapes.keys().filter_map(|name| Some(name.strip_suffix(&first.name)?.to_owned()));
     let mut best = (0, vec![]);
-    for prefix in prefixes.filter(is_place) {
+    for prefix in prefixes.filter(|prefix| is_place(prefix)) {
         let fits = |p: &&ParamSpec| shapes.get(&format!("{prefix}{}", p.name)) == Some(&p.shape);
         let fitting = params.iter().filter(fits).count();
         let others = below(shapes, &prefix).count() - fitting;
@@ -38,7 +38,7 @@ pub fn places(shapes: &Shapes, params: &[ParamSpec]) -> Vec<String> {
     best.1
 }
 
-fn is_place(prefix: &String) -> bool {
+fn is_place(prefix: &str) -> bool {
     (prefix.is_empty() || prefix.ends_with('.')) && !prefix.starts_with(MOMENTS)
 }
 

@@ -64,9 +64,10 @@ impl View {
         if self.shape.contains(&0) {
             return true;
         }
-        let steps = self.shape.iter().zip(&self.strides);
-        let last = steps.map(|(&axis, &stride)| (axis - 1).checked_mul(stride));
-        let last = last.fold(Some(self.offset), |sum, step| sum?.checked_add(step?));
+        let mut steps = self.shape.iter().zip(&self.strides);
+        let last = steps.try_fold(self.offset, |sum: usize, (&axis, &stride)| {
+            sum.checked_add((axis - 1).checked_mul(stride)?)
+        });
         last.is_some_and(|last| last < self.of)
     }
 
