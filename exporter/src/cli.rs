@@ -1,11 +1,14 @@
 //! The command line. Exit codes: 0 done, 1 failed or over tolerance, 2 wrong usage.
 
 mod bundle;
+mod convert;
 mod describe;
 mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anomalens_exporter::gate::Gate;
 use anomalens_models::manifest::ParityCheck;
@@ -52,6 +55,16 @@ content. Without a classifier, translate runs with --scale 0 only. If the graphs
 written."
     )]
     Bundle(BundleArgs),
+    /// Write a checkpoint in another format: .pt to .safetensors, and back
+    #[command(after_help = "\
+Examples:
+  anomalens-export convert emabrats.pt emabrats.safetensors
+  anomalens-export convert run.pt unet.safetensors --key ema.module --dtype f32
+  anomalens-export convert unet.safetensors unet.pt
+
+Nothing in a .pt is executed. The .pt that is written holds an OrderedDict, which torch.load(…, weights_only=True) reads.
+What is there is never overwritten.")]
+    Convert(convert::ConvertArgs),
     /// Hold a bundle's parity gate on this machine, and compare it with outputs of another framework
     #[command(after_help = "\
 Examples:
@@ -146,6 +159,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Describe { preset } => describe::run(&preset),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
     }
 }
@@ -163,6 +177,19 @@ fn print(verdict: &str, check: &ParityCheck) {
     println!(
         "{verdict} {output:<36} {between:<22} batch {batch}  max abs {max_abs:.1e}  rel {max_rel:.1e}  tolerance {tolerance:.1e}"
     );
+}
+
+/// The first Ctrl-C asks the work to stop and to remove what it has made, the second ends the program.
+fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stopped);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after the present step; again to end at once");
+    })?;
+    Ok(stopped)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod checkpoint;
 pub mod compare;
+pub mod convert;
 pub mod gate;
 pub mod gradient;
 pub mod lower;

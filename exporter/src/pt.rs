@@ -1,200 +1,198 @@
-//! Reads what `torch.save` writes: a zip with a pickle (names, shapes, strides) and one entry a storage.
+//! Reads and writes what `torch.save` writes: a zip with a pickle (names, shapes, strides) and one entry a storage.
 //!
-//! The pickle is parsed by candle into plain objects; nothing in it is executed. Dictionaries within dictionaries
-//! are flattened: `{"model": {"out.0.bias": T}}` holds the tensor `model.out.0.bias`.
+//! The pickle is read into plain values; nothing in it is executed. The file is mapped, so that what is in memory is
+//! one tensor, whatever sizes the file declares.
 
+mod archive;
+mod pickle;
+mod tensors;
+mod writer;
+mod zip;
+
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anomalens_models::weights::Shapes;
-use candle_core::pickle::{Object, Stack};
-use ndarray::{ArrayD, ArrayView, IxDyn, ShapeBuilder};
-use zip::ZipArchive;
+use anomalens_models::weights::{Element, MappedFile, Shapes};
 
+pub use self::writer::PtWriter;
 use crate::checkpoint::CheckpointError;
+use archive::Archive;
+use pickle::Pickle;
+use tensors::{Tensor, View, tensors};
 
-/// A tensor as the pickle describes it: a view into a storage, in elements.
-struct View {
-    shape: Vec<usize>,
-    strides: Vec<usize>,
-    offset: usize,
-    /// E.g. `f32`.
-    dtype: String,
-    /// Entry of the zip.
-    entry: String,
-}
+/// Bytes of the pickle; a network of hundreds of tensors takes some 100 kB.
+const MAX_PICKLE: usize = 16 << 20;
+/// Elements that a view may have beyond those of its storage, which it then repeats.
+const MAX_REPEATED: usize = 1 << 24;
 
 /// An open `.pt` file.
 pub struct PtFile {
     path: PathBuf,
-    tensors: BTreeMap<String, View>,
-    archive: RefCell<Archive>,
-}
-
-struct Archive {
-    zip: ZipArchive<BufReader<File>>,
-    /// The storage that was read last: many tensors may be views into one.
-    storage: (String, Vec<f32>),
+    map: MappedFile,
+    archive: Archive,
+    /// Folder of the storages in the zip.
+    folder: String,
+    tensors: BTreeMap<String, Tensor>,
+    /// The storages whose checksum was right.
+    whole: RefCell<BTreeSet<String>>,
 }
 
 impl PtFile {
     /// Opens a file and reads its pickle.
     ///
-    /// Errors: [`CheckpointError::Io`], [`CheckpointError::Damaged`].
+    /// Errors: [`CheckpointError::Io`], [`CheckpointError::Damaged`], [`CheckpointError::TorchScript`].
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let file =
-            File::open(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
+        let map =
+            MappedFile::open(path).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })?;
         let damaged = |what: &str, cause: String| CheckpointError::Damaged {
             path: path.to_owned(),
             what: what.to_owned(),
             cause,
         };
-        let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| damaged("zip", e.to_string()))?;
-        let pickle = (0..zip.len())
-            .filter_map(|i| Some(zip.by_index_raw(i).ok()?.name().ok()?.into_owned()))
-            .find(|name| name == "data.pkl" || name.ends_with("/data.pkl"))
-            .ok_or_else(|| damaged("zip", "no data.pkl in it".into()))?;
-        let entry = zip.by_name(&pickle).map_err(|e| damaged(&pickle, e.to_string()))?;
-        let mut stack = Stack::empty();
-        let object = stack.read_loop(&mut BufReader::new(entry)).and_then(|()| stack.finalize());
-        let object = object.map_err(|e| damaged(&pickle, e.to_string()))?;
-        let mut tensors = BTreeMap::new();
-        let folder = pickle.strip_suffix(".pkl").expect("found by this suffix");
-        flatten(&object, "", folder, &mut tensors);
-        if tensors.is_empty() {
-            return Err(damaged(&pickle, "no tensors by name in it (a state_dict() is wanted)".into()));
+        let archive = Archive::read(&map).map_err(|e| damaged("zip", e))?;
+        if archive.names().any(|name| name == "constants.pkl" || name.ends_with("/constants.pkl")) {
+            return Err(CheckpointError::TorchScript { path: path.to_owned() });
         }
-        let archive = RefCell::new(Archive { zip, storage: Default::default() });
-        Ok(Self { path: path.to_owned(), tensors, archive })
+        let pickles: Vec<String> = archive
+            .names()
+            .filter(|n| *n == "data.pkl" || n.ends_with("/data.pkl"))
+            .map(str::to_owned)
+            .collect();
+        let pickle = match &pickles[..] {
+            [pickle] => pickle,
+            [] => return Err(damaged("zip", "no data.pkl in it".into())),
+            _ => return Err(damaged("zip", "more than one data.pkl in it".into())),
+        };
+        let root = pickle.strip_suffix("data.pkl").expect("found by this suffix");
+        let order = format!("{root}byteorder");
+        if archive.names().any(|name| name == order)
+            && archive.bytes(&map, &order).map_err(|e| damaged(&order, e))? != b"little"
+        {
+            return Err(damaged(&order, "the file was written on a big-endian machine".into()));
+        }
+        let bytes = archive.bytes(&map, pickle).map_err(|e| damaged(pickle, e))?;
+        if bytes.len() > MAX_PICKLE {
+            let cause = format!("{} bytes, expected at most {MAX_PICKLE}", bytes.len());
+            return Err(damaged(pickle, cause));
+        }
+        if !archive.is_whole(pickle, bytes) {
+            return Err(damaged(pickle, "wrong checksum".into()));
+        }
+        let tensors = Pickle::read(bytes).and_then(|p| tensors(&p)).map_err(|e| damaged(pickle, e))?;
+        let folder = format!("{root}data");
+        Ok(Self { path: path.to_owned(), map, archive, folder, tensors, whole: RefCell::default() })
     }
 
-    /// Names and shapes.
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Names and shapes of the tensors that can be read.
     pub fn shapes(&self) -> Shapes {
-        self.tensors.iter().map(|(name, view)| (name.clone(), view.shape.clone())).collect()
+        let shape = |(name, tensor): (&String, &Tensor)| match tensor {
+            Tensor::View(view) => Some((name.clone(), view.shape.clone())),
+            Tensor::Unreadable(_) => None,
+        };
+        self.tensors.iter().filter_map(shape).collect()
     }
 
-    /// Element type of a tensor, e.g. `f32`; empty if there is no such tensor.
-    pub fn dtype(&self, name: &str) -> String {
-        self.tensors.get(name).map(|view| view.dtype.clone()).unwrap_or_default()
+    /// Whether there is a tensor of this name, be it one that cannot be read.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
-    /// A copy of one tensor, row-major whatever its strides are in the file.
+    /// The shape of a tensor that can be read.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.view(name).ok().map(|view| view.shape.as_slice())
+    }
+
+    /// Element type of a tensor.
     ///
-    /// Errors: [`CheckpointError::DType`], [`CheckpointError::Damaged`].
-    pub fn read(&self, name: &str) -> Result<ArrayD<f32>, CheckpointError> {
+    /// Errors: [`CheckpointError::Unreadable`], also if there is no such tensor.
+    pub fn element(&self, name: &str) -> Result<Element, CheckpointError> {
+        self.view(name).map(|view| view.element)
+    }
+
+    /// A tensor's data, row-major, little-endian: a part of the file where it stands there so, else a copy.
+    ///
+    /// Errors: [`CheckpointError::Unreadable`], [`CheckpointError::Damaged`].
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
+        let view = self.view(name)?;
         let damaged = |cause: String| CheckpointError::Damaged {
             path: self.path.clone(),
             what: name.to_owned(),
             cause,
         };
-        let view = self.tensors.get(name).ok_or_else(|| damaged("no such tensor".into()))?;
-        if view.dtype != "f32" {
-            let found = view.dtype.clone();
-            return Err(CheckpointError::DType { path: self.path.clone(), name: name.to_owned(), found });
+        let storage = self.storage(view).map_err(damaged)?;
+        let View { shape, strides, offset, .. } = view;
+        let length = view.len().filter(|_| view.fits()).ok_or_else(|| {
+            let of = view.of;
+            damaged(format!("shape {shape:?}, strides {strides:?}, offset {offset}, in a storage of {of}"))
+        })?;
+        let size = view.element.bytes();
+        if length == 0 {
+            return Ok(Cow::Borrowed(&[]));
         }
-        let mut archive = self.archive.borrow_mut();
-        archive.load(&view.entry).map_err(|e| damaged(format!("{}: {e}", view.entry)))?;
-        let from_start = archive.storage.1.get(view.offset..).unwrap_or_default();
-        let shape = IxDyn(&view.shape).strides(IxDyn(&view.strides));
-        match ArrayView::from_shape(shape, from_start) {
-            Ok(array) => Ok(ArrayD::from_shape_vec(view.shape.clone(), array.iter().copied().collect())
-                .expect("as many values as the shape has")),
-            Err(e) => Err(damaged(format!("shape {:?} in {}: {e}", view.shape, view.entry))),
+        if view.is_contiguous() {
+            return Ok(Cow::Borrowed(&storage[offset * size..(offset + length) * size]));
         }
+        if length > view.of.saturating_add(MAX_REPEATED) {
+            let why = format!("a view of shape {shape:?} that repeats a storage of {}", view.of);
+            return Err(self.unreadable(name, why));
+        }
+        Ok(Cow::Owned(gather(view, length, storage)))
+    }
+
+    fn view(&self, name: &str) -> Result<&View, CheckpointError> {
+        match self.tensors.get(name) {
+            Some(Tensor::View(view)) => Ok(view),
+            Some(Tensor::Unreadable(why)) => Err(self.unreadable(name, why.clone())),
+            None => Err(self.unreadable(name, "not there".into())),
+        }
+    }
+
+    fn unreadable(&self, name: &str, why: String) -> CheckpointError {
+        CheckpointError::Unreadable { path: self.path.clone(), name: name.to_owned(), why }
+    }
+
+    /// A whole storage, whose checksum is compared the first time.
+    fn storage(&self, view: &View) -> Result<&[u8], String> {
+        let entry = format!("{}/{}", self.folder, view.storage);
+        let bytes = self.archive.bytes(&self.map, &entry)?;
+        if view.of.checked_mul(view.element.bytes()) != Some(bytes.len()) {
+            let (of, element) = (view.of, view.element);
+            return Err(format!("{entry} has {} bytes, expected {of} × {element}", bytes.len()));
+        }
+        if !self.whole.borrow().contains(&entry) {
+            if !self.archive.is_whole(&entry, bytes) {
+                return Err(format!("{entry}: wrong checksum"));
+            }
+            self.whole.borrow_mut().insert(entry);
+        }
+        Ok(bytes)
     }
 }
 
-impl Archive {
-    /// Reads a whole storage, whose checksum the zip reader then compares.
-    fn load(&mut self, entry: &str) -> Result<(), String> {
-        if self.storage.0 == entry {
-            return Ok(());
-        }
-        self.storage = Default::default();
-        let mut reader = self.zip.by_name(entry).map_err(|e| e.to_string())?;
-        let mut values = Vec::with_capacity(reader.size() as usize / 4);
-        let mut block = vec![0; 1 << 16];
-        loop {
-            let mut filled = 0;
-            while filled < block.len() {
-                match reader.read(&mut block[filled..]).map_err(|e| e.to_string())? {
-                    0 => break,
-                    n => filled += n,
-                }
-            }
-            values.extend(
-                block[..filled].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            );
-            if filled < block.len() {
+/// The elements of a view that fits its storage, in the order of its indices.
+fn gather(view: &View, length: usize, storage: &[u8]) -> Vec<u8> {
+    let size = view.element.bytes();
+    let mut out = Vec::with_capacity(length * size);
+    let mut index = vec![0; view.shape.len()];
+    let mut at = view.offset;
+    for _ in 0..length {
+        out.extend_from_slice(&storage[at * size..(at + 1) * size]);
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            at += view.strides[axis];
+            if index[axis] < view.shape[axis] {
                 break;
             }
-        }
-        self.storage = (entry.to_owned(), values);
-        Ok(())
-    }
-}
-
-fn flatten(object: &Object, prefix: &str, folder: &str, tensors: &mut BTreeMap<String, View>) {
-    let Object::Dict(entries) = object else { return };
-    for (key, value) in entries {
-        let name = match key {
-            Object::Unicode(key) => format!("{prefix}{key}"),
-            Object::Int(key) => format!("{prefix}{key}"),
-            _ => continue,
-        };
-        match tensor(value, folder) {
-            Some(view) => {
-                tensors.insert(name, view);
-            }
-            None => flatten(value, &format!("{name}."), folder, tensors),
+            at -= view.shape[axis] * view.strides[axis];
+            index[axis] = 0;
         }
     }
-}
-
-/// The view that an object describes; `None` if it is no tensor.
-fn tensor(object: &Object, folder: &str) -> Option<View> {
-    let Object::Reduce { callable, args } = object else { return None };
-    let (Object::Class { class_name, .. }, Object::Tuple(args)) = (&**callable, &**args) else { return None };
-    match (class_name.as_str(), args.as_slice()) {
-        ("_rebuild_parameter", [inner, ..]) => tensor(inner, folder),
-        ("_rebuild_from_type_v2", [callable, _, args, ..]) => {
-            tensor(&Object::Reduce { callable: callable.clone().into(), args: args.clone().into() }, folder)
-        }
-        ("_rebuild_tensor_v2", [Object::PersistentLoad(storage), offset, size, strides, ..]) => {
-            let Object::Tuple(storage) = &**storage else { return None };
-            let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = storage.as_slice() else {
-                return None;
-            };
-            Some(View {
-                shape: numbers(size)?,
-                strides: numbers(strides)?,
-                offset: number(offset)?,
-                dtype: match class_name.as_str() {
-                    "FloatStorage" => "f32".into(),
-                    "DoubleStorage" => "f64".into(),
-                    "HalfStorage" => "f16".into(),
-                    "BFloat16Storage" => "bf16".into(),
-                    other => other.trim_end_matches("Storage").to_lowercase(),
-                },
-                entry: format!("{folder}/{key}"),
-            })
-        }
-        _ => None,
-    }
-}
-
-fn numbers(object: &Object) -> Option<Vec<usize>> {
-    let Object::Tuple(items) = object else { return None };
-    items.iter().map(number).collect()
-}
-
-fn number(object: &Object) -> Option<usize> {
-    match object {
-        Object::Int(n) => usize::try_from(*n).ok(),
-        Object::Long(n) => usize::try_from(*n).ok(),
-        _ => None,
-    }
+    out
 }

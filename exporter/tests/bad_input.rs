@@ -37,9 +37,9 @@ fn checkpoints() {
         Value::Dict(entries)
     };
     let mut not_a_number = storages.clone();
-    not_a_number[3][0] = f32::NAN;
+    not_a_number[3][17] = f32::NAN;
     type Case<'a> = (&'a str, Value, &'a [Vec<f32>], &'a [&'a str]);
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 5] = [
         ("missing", with(|e| drop(e.remove(5))), &storages, &["1 missing (", "choose the preset"]),
         (
             "extra",
@@ -54,20 +54,17 @@ fn checkpoints() {
             &["1 wrongly shaped (time_embed.0.bias is [2, 64], expected [128])"],
         ),
         (
-            "nested",
-            Value::Dict(vec![("state_dict".into(), Value::Dict(entries.clone()))]),
+            "two networks",
+            Value::Dict(["ema", "model"].map(|key| (key.into(), Value::Dict(entries.clone()))).into()),
             &storages,
-            &["under the key 'state_dict'", "--unet-key"],
+            &["found unet under the keys 'ema', 'model', expected one; choose by --unet-key"],
         ),
         (
-            "half",
-            with(|e| {
-                e[2].1 = Value::Tensor(Tensor { class: "HalfStorage", ..Tensor::new(2, &[128, 128]) });
-            }),
-            &storages,
-            &["is f16, expected f32", "tensor.float()"],
+            "not a number",
+            with(|_| ()),
+            &not_a_number,
+            &["'time_embed.2.bias' holds NaN at [17], expected finite"],
         ),
-        ("not a number", with(|_| ()), &not_a_number, &["parity gate", "finite"]),
     ];
     for (case, value, storages, expected) in cases {
         let path = place.path().join("bad.pt");
@@ -79,12 +76,31 @@ fn checkpoints() {
         }
         assert_eq!(listing(place.path()), ["bad.pt"], "{case}");
     }
-    // The nested one, with its key, is right.
-    let path = place.path().join("nested.pt");
-    write_pt(&path, &Value::Dict(vec![("state_dict".into(), Value::Dict(entries))]), &storages);
-    let (code, text) = bundle(&path, &output, &["--unet-key", "state_dict"]);
-    assert_eq!(code, 0, "{text}");
-    let (code, text) = run(program().arg("verify").arg(&output).arg("--reference").arg(tiny()));
+    // The network's place is found and said, or chosen.
+    let nested = |keys: &[&str]| {
+        let under = |inner: Value, key: &&str| Value::Dict(vec![((*key).to_owned(), inner)]);
+        keys.iter().rev().fold(Value::Dict(entries.clone()), under)
+    };
+    let two = Value::Dict(vec![("ema".into(), nested(&["module"])), ("model".into(), nested(&[]))]);
+    let cases: [(&str, Value, &[&str], Option<&str>); 4] = [
+        ("top", nested(&[]), &[], None),
+        ("nested", nested(&["state_dict", "module"]), &[], Some("state_dict.module")),
+        ("key", two.clone(), &["--unet-key", "ema"], Some("module")),
+        ("whole key", two, &["--unet-key", "model"], None),
+    ];
+    for (case, value, options, found) in cases {
+        let path = place.path().join("right.pt");
+        let output = place.path().join(case);
+        write_pt(&path, &value, &storages);
+        let (code, text) = bundle(&path, &output, &[options, &["--gate", "quick"]].concat());
+        assert_eq!(code, 0, "{case}: {text}");
+        let said = found
+            .map(|key| text.contains(&format!("note: unet of '{}': found under '{key}'", path.display())));
+        assert_ne!(said, Some(false), "{case}: {text}");
+        assert_eq!(found.is_some(), text.contains("found under"), "{case}: {text}");
+    }
+    let (code, text) =
+        run(program().arg("verify").arg(place.path().join("key")).arg("--reference").arg(tiny()));
     assert_eq!(code, 0, "{text}");
 }
 

@@ -87,11 +87,14 @@ fn nested_strided_and_shared_tensors_are_read() {
 
     let text = Checkpoint::open(&path, None).unwrap().check("net", &params).unwrap_err().to_string();
     assert!(text.contains("stands under the key 'model'"), "{text}");
+    let found = Checkpoint::open(&path, None).unwrap().place("--key", "net", &params).unwrap();
+    found.check("net", &params).unwrap();
+    assert_eq!(found.found(), Some("model"));
     let text = Checkpoint::open(&path, Some("ema")).err().unwrap().to_string();
     assert!(text.contains("no tensors under the key 'ema'; found model, opt"), "{text}");
     let text =
         Checkpoint::open(&path, Some("opt")).unwrap().check("net", &specs(&[("step", &[])])).unwrap_err();
-    assert!(text.to_string().contains("'opt.step' is int, expected f32"), "{text}");
+    assert!(text.to_string().contains("'opt.step' is i32, expected f32, f16"), "{text}");
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn a_flipped_bit_and_a_wild_view_are_noticed() {
         ("beyond the storage", Tensor { offset: 1, ..Tensor::new(0, &[2]) }),
         ("far beyond", Tensor { offset: i32::MAX, ..Tensor::new(0, &[2]) }),
         ("no such storage", Tensor { storage: 5, ..Tensor::new(0, &[2]) }),
-        ("too few strides", Tensor { strides: vec![], ..Tensor::new(0, &[2]) }),
+        ("a larger type", Tensor { class: "DoubleStorage", ..Tensor::new(0, &[2]) }),
     ] {
         write_pt(&path, &model(tensor), &[vec![1.0, 2.0]]);
         let result = Checkpoint::open(&path, None).unwrap().read("a");

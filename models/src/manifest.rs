@@ -191,7 +191,9 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_str(&text).map_err(key)?;
         for file in manifest.files.keys() {
-            if Path::new(file).components().count() != 1 || file.contains(['/', '\\']) || file == ".." {
+            // Also on a system where the name is plain: a bundle goes from one to another.
+            let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
+            if !plain || file.contains(['/', '\\', ':', '\0']) {
                 return Err(BundleError::Path { bundle: bundle.to_owned(), file: file.clone() });
             }
         }
@@ -266,5 +268,26 @@ impl FileEntry {
         }
         let sha256 = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
         Ok(Self { bytes, sha256 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_leaves_the_folder_is_refused() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(MANIFEST);
+        let text = std::fs::read_to_string(demo).unwrap();
+        let bundle = tempfile::tempdir().unwrap();
+        let read = |name: &str| {
+            let text = text.replace(&format!("\"{WEIGHTS}\""), &serde_json::to_string(name).unwrap());
+            std::fs::write(bundle.path().join(MANIFEST), text).unwrap();
+            Manifest::read(bundle.path())
+        };
+        assert!(read("other.safetensors").is_ok());
+        for name in ["../w", "/etc/passwd", "..", ".", "", "a/b", "a/", "./a", "..\\w", "C:w", "a\0"] {
+            assert!(matches!(read(name), Err(BundleError::Path { .. })), "{name:?}");
+        }
     }
 }

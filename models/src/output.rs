@@ -1,9 +1,13 @@
-//! An output folder that appears whole or not at all.
+//! An output folder, or file, that appears whole or not at all.
 //!
 //! Files are written into a hidden folder beside the target, flushed to the disk, and the folder is renamed as
 //! the last step. Dropped before that (an error, Ctrl-C), it takes everything that it made with it. If the target
 //! is there already, empty, it keeps its identity (it may be a mount point): the hidden folder is inside it, and
 //! the last step renames the whole files one by one.
+
+mod file;
+
+pub use file::OutputFile;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -26,6 +30,12 @@ pub enum OutputError {
     /// There is a file of that name.
     #[error("output '{}': found a file, expected a new or an empty folder; choose another name", path.display())]
     NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is something of the name that a file was to have.
+    #[error("output '{}': found something of that name, expected nothing; choose another name, or remove it", path.display())]
+    Exists {
         /// The file.
         path: PathBuf,
     },

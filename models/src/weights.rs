@@ -10,17 +10,22 @@
 //!
 //! A bundle keeps both networks in one file, under the prefixes [`UNET_PREFIX`] and [`CLASSIFIER_PREFIX`].
 
+mod element;
 mod file;
+mod header;
 mod initial;
 mod keys;
+mod mapped;
 mod random;
 mod writer;
 
+pub use element::Element;
 pub use file::{Location, Part, Weights, WeightsError};
 pub use initial::initial;
 pub use keys::{KeyMismatch, check_keys};
+pub use mapped::MappedFile;
 pub use random::RandomWeights;
-pub use writer::WeightsWriter;
+pub use writer::{TensorSpec, TensorWriter, WeightsWriter};
 
 use std::collections::BTreeMap;
 

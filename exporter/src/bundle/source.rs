@@ -101,7 +101,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checkpoint(checkpoint) => {
-                write!(f, "{}", checkpoint.path().file_name().unwrap_or_default().to_string_lossy())
+                write!(f, "{}", checkpoint.path().file_name().unwrap_or_default().to_string_lossy())?;
+                checkpoint.key().map_or(Ok(()), |key| write!(f, " ({key})"))
             }
             Self::Random(weights) => write!(f, "random weights (seed {}), untrained", weights.seed()),
         }

@@ -1,10 +1,9 @@
 //! `bundle`: checkpoints to a bundle.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anomalens_exporter::bundle::{Event, Request, Source, write};
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
@@ -24,7 +23,10 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
             let random = |graph: &Graph| Some(Source::Random(RandomWeights::new(seed, graph.params())));
             (random(&nets::unet(&preset)?), random(&nets::classifier(&preset)?))
         }
-        None => (open(&args.unet, &args.unet_key)?, open(&args.classifier, &args.classifier_key)?),
+        None => (
+            open(&args.unet, &args.unet_key, "--unet-key", &nets::unet(&preset)?)?,
+            open(&args.classifier, &args.classifier_key, "--classifier-key", &nets::classifier(&preset)?)?,
+        ),
     };
     let card = args.card.as_deref().map(read_card).transpose()?;
     let request = Request {
@@ -36,7 +38,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         note: args.note.as_deref(),
         card: card.as_deref(),
     };
-    let stopped = stop_on_ctrl_c()?;
+    let stopped = super::stop_on_ctrl_c()?;
     let bar = super::spinner();
     let manifest = write(&request, &mut |event| {
         match event {
@@ -50,27 +52,25 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(path: &Option<std::path::PathBuf>, key: &Option<String>) -> Result<Option<Source>, CheckpointError> {
-    let checkpoint = path.as_deref().map(|path| Checkpoint::open(path, key.as_deref())).transpose()?;
-    Ok(checkpoint.map(Source::Checkpoint))
+/// A checkpoint, and the place in it where the network stands. Says what a person should know of it.
+fn open(
+    path: &Option<PathBuf>,
+    key: &Option<String>,
+    option: &str,
+    graph: &Graph,
+) -> Result<Option<Source>, CheckpointError> {
+    let Some(path) = path else { return Ok(None) };
+    let network = graph.name();
+    let checkpoint = Checkpoint::open(path, key.as_deref())?.place(option, network, graph.params())?;
+    for remark in checkpoint.remarks(graph.params()) {
+        eprintln!("note: {network} of '{}': {remark}", path.display());
+    }
+    Ok(Some(Source::Checkpoint(checkpoint)))
 }
 
 fn read_card(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path)
         .with_context(|| format!("--card '{}': expected a readable Markdown file", path.display()))
-}
-
-/// The first Ctrl-C asks the work to stop and to remove what it has made, the second ends the program.
-pub(super) fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stopped);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after the present step; again to end at once");
-    })?;
-    Ok(stopped)
 }
 
 fn report(output: &Path, manifest: &Manifest) {

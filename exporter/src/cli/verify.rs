@@ -9,11 +9,10 @@ use anomalens_exporter::verify::{Request, record, verify};
 use anomalens_runtime::engine::{self, EngineError, EngineOptions};
 
 use super::VerifyArgs;
-use super::bundle::stop_on_ctrl_c;
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let engines = engines(args)?;
-    let stopped = stop_on_ctrl_c()?;
+    let stopped = super::stop_on_ctrl_c()?;
     let bar = super::spinner();
     let request =
         Request { bundle: &args.bundle, gate: args.gate.into(), reference: args.reference.as_deref() };

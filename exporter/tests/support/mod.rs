@@ -43,24 +43,40 @@ pub fn dict<const N: usize>(entries: [(&str, Value); N]) -> Value {
 
 /// Writes a zip as `torch.save` does: `data.pkl` and one entry a storage.
 pub fn write_pt(path: &Path, value: &Value, storages: &[Vec<f32>]) {
+    let bytes = |storage: &Vec<f32>| storage.iter().flat_map(|v| v.to_le_bytes()).collect();
+    write_pt_bytes(path, value, &storages.iter().map(bytes).collect::<Vec<_>>());
+}
+
+/// The same, of storages of any type.
+pub fn write_pt_bytes(path: &Path, value: &Value, storages: &[Vec<u8>]) {
+    let mut pickle = vec![0x80, 2];
+    pickle_value(&mut pickle, value, storages);
+    pickle.push(b'.');
+    write_pickle(path, &pickle, storages);
+}
+
+/// The same, of any pickle.
+pub fn write_pickle(path: &Path, pickle: &[u8], storages: &[Vec<u8>]) {
+    let numbers: Vec<String> = (0..storages.len()).map(|i| format!("archive/data/{i}")).collect();
+    let storages = numbers.iter().zip(storages).map(|(name, data)| (name.as_str(), data.as_slice()));
+    let entries: Vec<(&str, &[u8])> = [("archive/data.pkl", pickle)].into_iter().chain(storages).collect();
+    write_zip(path, &entries);
+}
+
+/// A zip of entries that are stored as they are.
+pub fn write_zip(path: &Path, entries: &[(&str, &[u8])]) {
     let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
     let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    let mut pickle = vec![0x80, 2];
-    pickle_value(&mut pickle, value);
-    pickle.push(b'.');
-    zip.start_file("archive/data.pkl", stored).unwrap();
-    zip.write_all(&pickle).unwrap();
-    for (i, storage) in storages.iter().enumerate() {
-        zip.start_file(format!("archive/data/{i}"), stored).unwrap();
-        let bytes: Vec<u8> = storage.iter().flat_map(|v| v.to_le_bytes()).collect();
-        zip.write_all(&bytes).unwrap();
+    for (name, data) in entries {
+        zip.start_file(*name, stored).unwrap();
+        zip.write_all(data).unwrap();
     }
     zip.finish().unwrap();
 }
 
-const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+pub const ORDERED_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
 
-fn pickle_value(out: &mut Vec<u8>, value: &Value) {
+fn pickle_value(out: &mut Vec<u8>, value: &Value, storages: &[Vec<u8>]) {
     match value {
         Value::Int(n) => int(out, *n),
         Value::Dict(entries) => {
@@ -68,32 +84,41 @@ fn pickle_value(out: &mut Vec<u8>, value: &Value) {
             out.push(b'(');
             for (key, value) in entries {
                 text(out, key);
-                pickle_value(out, value);
+                pickle_value(out, value, storages);
             }
             out.push(b'u');
         }
-        Value::Tensor(tensor) => {
-            out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-            text(out, "storage");
-            out.extend(format!("ctorch\n{}\n", tensor.class).as_bytes());
-            text(out, &tensor.storage.to_string());
-            text(out, "cpu");
-            int(out, tensor.shape.iter().product());
-            out.extend(b"tQ");
-            int(out, tensor.offset);
-            for tuple in [&tensor.shape, &tensor.strides] {
-                out.push(b'(');
-                tuple.iter().for_each(|&n| int(out, n));
-                out.push(b't');
-            }
-            out.push(0x89);
-            out.extend(ORDERED_DICT);
-            out.extend(b"tR");
-        }
+        Value::Tensor(tensor) => pickle_tensor(out, tensor, storages),
     }
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
+/// What `torch.save` writes for a tensor.
+pub fn pickle_tensor(out: &mut Vec<u8>, tensor: &Tensor, storages: &[Vec<u8>]) {
+    let size = match tensor.class {
+        "DoubleStorage" | "LongStorage" => 8,
+        "HalfStorage" | "BFloat16Storage" => 2,
+        _ => 4,
+    };
+    out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    text(out, "storage");
+    out.extend(format!("ctorch\n{}\n", tensor.class).as_bytes());
+    text(out, &tensor.storage.to_string());
+    text(out, "cpu");
+    int(out, storages.get(tensor.storage).map_or(0, |bytes| bytes.len() as i32 / size));
+    out.extend(b"tQ");
+    int(out, tensor.offset);
+    for tuple in [&tensor.shape, &tensor.strides] {
+        out.push(b'(');
+        tuple.iter().for_each(|&n| int(out, n));
+        out.push(b't');
+    }
+    out.push(0x89);
+    out.extend(ORDERED_DICT);
+    out.extend(b"tR");
+}
+
+/// Text, as a pickle has it.
+pub fn text(out: &mut Vec<u8>, text: &str) {
     out.push(b'X');
     out.extend((text.len() as u32).to_le_bytes());
     out.extend(text.as_bytes());
@@ -117,6 +142,26 @@ pub fn golden() -> Option<PathBuf> {
         eprintln!("SKIPPED: ANOMALENS_GOLDEN does not say where the whole set of reference vectors is");
     }
     found
+}
+
+/// The Python that has torch and guided-diffusion; `None`, said aloud, where it is not at hand.
+pub fn python_with_torch() -> Option<PathBuf> {
+    let found = std::env::var_os("ANOMALENS_PYTHON_TORCH").map(PathBuf::from);
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI must set ANOMALENS_PYTHON_TORCH");
+        eprintln!(
+            "SKIPPED: ANOMALENS_PYTHON_TORCH is not set: it names a Python with torch and guided-diffusion-sdk"
+        );
+    }
+    found
+}
+
+/// Runs a Python script with arguments; its output.
+pub fn python(python: &Path, script: &str, arguments: &[&Path]) -> String {
+    let output = std::process::Command::new(python).args(["-c", script]).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
 }
 
 /// A preset of the tests, by path.

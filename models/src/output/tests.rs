@@ -151,3 +151,24 @@ fn a_full_disk_is_named_and_left_empty() {
     folder.finish().unwrap();
     assert_eq!(listing(&disk.0), ["fits"]);
 }
+
+#[test]
+fn a_file_appears_whole_and_replaces_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("new.bin");
+    let file = OutputFile::create(&target).unwrap();
+    file.file().write_all(b"whole").unwrap();
+    assert!(!target.exists());
+    drop(file);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "dropped, it leaves nothing");
+
+    let (first, second) = (OutputFile::create(&target).unwrap(), OutputFile::create(&target).unwrap());
+    first.file().write_all(b"first").unwrap();
+    first.finish().unwrap();
+    assert!(matches!(second.finish(), Err(OutputError::Exists { .. })), "put there meanwhile");
+    assert!(matches!(OutputFile::create(&target), Err(OutputError::Exists { .. })));
+    assert_eq!(fs::read(&target).unwrap(), b"first");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    let nowhere = place.path().join("no/such/folder");
+    assert!(matches!(OutputFile::create(&nowhere), Err(OutputError::Io { .. })));
+}

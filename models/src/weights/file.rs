@@ -1,15 +1,13 @@
 //! The reader: a memory-mapped safetensors file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use ndarray::ArrayD;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use super::Shapes;
+use super::{Element, MappedFile, Shapes, header};
 use crate::graph::ParamSource;
 
 /// Why a weights file could not be read.
@@ -31,6 +29,24 @@ pub enum WeightsError {
         path: PathBuf,
         /// The cause.
         source: SafeTensorError,
+    },
+    /// The header names a tensor twice.
+    #[error("weights '{}': tensor '{name}' stands twice in the header, expected once; write the file again", path.display())]
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A shape that no array can have.
+    #[error("weights '{}': tensor '{name}' has the impossible shape {shape:?}; write the file again", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape found.
+        shape: Vec<usize>,
     },
     /// No tensor of this name.
     #[error("weights '{}': no tensor '{name}' among {found}; the file belongs to another network", path.display())]
@@ -72,19 +88,23 @@ struct Entry {
 /// A memory-mapped safetensors file: tensors are copied out one at a time, the rest stays on disk.
 pub struct Weights {
     path: PathBuf,
-    map: Mmap,
+    map: MappedFile,
     tensors: BTreeMap<String, Entry>,
 }
 
 impl Weights {
     /// Maps a file and reads its header.
     ///
-    /// Errors: [`WeightsError::Io`], [`WeightsError::Format`] (also for a file that was cut short).
+    /// Errors: [`WeightsError::Io`], [`WeightsError::Format`] (also for a file that was cut short, and for data that
+    /// overlap or leave gaps), [`WeightsError::Duplicate`].
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let io = |source| WeightsError::Io { path: path.to_owned(), source };
-        let map = map(&File::open(path).map_err(io)?).map_err(io)?;
+        let map =
+            MappedFile::open(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })?;
         let (header, metadata) = SafeTensors::read_metadata(&map)
             .map_err(|source| WeightsError::Format { path: path.to_owned(), source })?;
+        if let Some(name) = header::duplicate(&map[size_of::<u64>()..size_of::<u64>() + header]) {
+            return Err(WeightsError::Duplicate { path: path.to_owned(), name });
+        }
         let data = (size_of::<u64>() + header) as u64;
         let entry = |info: &safetensors::tensor::TensorInfo| Entry {
             shape: info.shape.clone(),
@@ -113,6 +133,11 @@ impl Weights {
         self.tensors.iter().map(|(name, entry)| (name.clone(), entry.shape.clone())).collect()
     }
 
+    /// The shape of a tensor; `None` if there is no tensor of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.shape.as_slice())
+    }
+
     /// Where a tensor's data stands in the file.
     ///
     /// Errors: [`WeightsError::Missing`].
@@ -127,24 +152,43 @@ impl Weights {
         Ok(format!("{:?}", self.entry(name)?.dtype).to_lowercase())
     }
 
+    /// Element type of a tensor.
+    ///
+    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] for a type that PyTorch's networks do not have.
+    pub fn element(&self, name: &str) -> Result<Element, WeightsError> {
+        Element::of(self.entry(name)?.dtype).ok_or_else(|| self.not_f32(name))
+    }
+
+    /// A tensor's data, row-major.
+    ///
+    /// Errors: [`WeightsError::Missing`].
+    pub fn bytes(&self, name: &str) -> Result<&[u8], WeightsError> {
+        let Location { offset, length } = self.entry(name)?.location;
+        Ok(&self.map[offset as usize..(offset + length) as usize])
+    }
+
     /// A copy of one tensor.
     ///
-    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is not f32.
+    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is not f32, [`WeightsError::Shape`].
     pub fn read(&self, name: &str) -> Result<ArrayD<f32>, WeightsError> {
         let entry = self.entry(name)?;
         if entry.dtype != Dtype::F32 {
-            return Err(WeightsError::DType {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                found: self.dtype(name)?,
-            });
+            return Err(self.not_f32(name));
         }
-        let Location { offset, length } = entry.location;
-        let bytes = &self.map[offset as usize..(offset + length) as usize];
         // A foreign file may place its data at an odd address, so the bytes are not reinterpreted in place.
-        let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Ok(ArrayD::from_shape_vec(entry.shape.clone(), values)
-            .expect("the header was checked: length = product of the shape × 4"))
+        let (values, _) = self.bytes(name)?.as_chunks();
+        let values = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        // The header was checked: length = product of the shape × 4. Yet [0, 2^60, 2^60] passes.
+        ArrayD::from_shape_vec(entry.shape.clone(), values).map_err(|_| WeightsError::Shape {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            shape: entry.shape.clone(),
+        })
+    }
+
+    fn not_f32(&self, name: &str) -> WeightsError {
+        let found = self.dtype(name).unwrap_or_default();
+        WeightsError::DType { path: self.path.clone(), name: name.to_owned(), found }
     }
 
     /// The tensors whose names begin with `prefix`, seen without it, e.g. [`super::UNET_PREFIX`].
@@ -159,13 +203,6 @@ impl Weights {
             found: self.tensors.len(),
         })
     }
-}
-
-#[allow(unsafe_code)]
-fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the map is private and read-only, and `Weights` hands out copies alone. What remains is that another
-    // program cuts the file short while it is mapped: then a read ends the process, as with every mapped file.
-    unsafe { Mmap::map(file) }
 }
 
 impl ParamSource for Weights {
@@ -216,7 +253,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    fn file_of(bytes: &[u8]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         file
@@ -232,7 +269,7 @@ mod tests {
         let header = r#"{"u.b":{"dtype":"F32","shape":[],"data_offsets":[8,12]},"u.a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
         let header = format!("{header}{}", " ".repeat(1 - header.len() % 2));
         let data: Vec<u8> = [1.5f32, -2.0, 7.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        let file = file(&safetensors(&header, &data));
+        let file = file_of(&safetensors(&header, &data));
         let weights = Weights::open(file.path()).unwrap();
         assert_eq!(weights.names().collect::<Vec<_>>(), ["u.a", "u.b"]);
         assert_eq!(weights.read("u.a").unwrap(), ndarray::arr2(&[[1.5, -2.0]]).into_dyn());
@@ -255,14 +292,20 @@ mod tests {
             ("no json", safetensors("{", &[]), "JSON"),
         ];
         for (case, bytes, expected) in cases {
-            let file = file(&bytes);
+            let file = file_of(&bytes);
             let text = Weights::open(file.path()).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(text.contains(expected), "{case}: {text}");
             assert!(text.contains(&*file.path().to_string_lossy()), "{case}: {text}");
         }
-        let file = file(&whole);
+        let file = file_of(&whole);
         let text = Weights::open(file.path()).unwrap().read("a").unwrap_err().to_string();
         assert!(text.contains("'a' is bf16, expected f32"), "{text}");
+        let (name, huge) = ("empty", 1u64 << 60);
+        let header =
+            format!(r#"{{"{name}":{{"dtype":"F32","shape":[0,{huge},{huge}],"data_offsets":[0,0]}}}}"#);
+        let file = file_of(&safetensors(&header, &[]));
+        let text = Weights::open(file.path()).and_then(|w| w.read(name)).unwrap_err().to_string();
+        assert!(text.contains("'empty' has the impossible shape") || text.contains("overflow"), "{text}");
         assert!(matches!(Weights::open(Path::new("/nowhere.safetensors")), Err(WeightsError::Io { .. })));
     }
 }

@@ -4,27 +4,57 @@ use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 
+use super::Element;
 use crate::graph::ParamSpec;
 
-/// Writes f32 tensors as safetensors, in the order that was announced.
-pub struct WeightsWriter<W: Write> {
-    out: BufWriter<W>,
-    left: std::vec::IntoIter<ParamSpec>,
+/// A tensor as it is announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name in the file.
+    pub name: String,
+    /// The type of its elements.
+    pub element: Element,
+    /// Its shape.
+    pub shape: Vec<usize>,
 }
 
-impl<W: Write> WeightsWriter<W> {
+impl TensorSpec {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size of the data.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.element.bytes()
+    }
+}
+
+/// Writes tensors of any type as safetensors, in the order that was announced.
+pub struct TensorWriter<W: Write> {
+    out: BufWriter<W>,
+    left: std::vec::IntoIter<TensorSpec>,
+}
+
+impl<W: Write> TensorWriter<W> {
     /// Writes the header for these tensors.
     ///
     /// Errors: those of `out`.
-    pub fn new(out: W, tensors: Vec<ParamSpec>) -> io::Result<Self> {
+    pub fn new(out: W, tensors: Vec<TensorSpec>) -> io::Result<Self> {
         let mut header = serde_json::Map::new();
         let mut end = 0;
-        for ParamSpec { name, shape, .. } in &tensors {
+        for tensor in &tensors {
             let start = end;
-            end += shape.iter().product::<usize>() * size_of::<f32>();
+            end += tensor.bytes();
+            let TensorSpec { name, element, shape } = tensor;
             header.insert(
                 name.clone(),
-                json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }),
+                json!({ "dtype": element.dtype(), "shape": shape, "data_offsets": [start, end] }),
             );
         }
         let mut header = serde_json::Value::Object(header).to_string();
@@ -36,17 +66,11 @@ impl<W: Write> WeightsWriter<W> {
         Ok(Self { out, left: tensors.into_iter() })
     }
 
-    /// Writes the next tensor's values, row-major. `name` must be the next one announced.
+    /// Writes the next tensor's data, row-major, little-endian. `name` must be the next one announced.
     ///
-    /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] for another name or number of values.
-    pub fn write(&mut self, name: &str, values: &[f32]) -> io::Result<()> {
-        let next = self.left.next().ok_or_else(|| out_of_step(name, "no more tensors".into()))?;
-        let length: usize = next.shape.iter().product();
-        if next.name != name || length != values.len() {
-            let expected = format!("{length} values of '{}'", next.name);
-            return Err(out_of_step(&format!("{} values of '{name}'", values.len()), expected));
-        }
-        values.iter().try_for_each(|v| self.out.write_all(&v.to_le_bytes()))
+    /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] for another name or length.
+    pub fn write(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
+        self.next(name, data.len())?.write_all(data)
     }
 
     /// Flushes and gives the output back.
@@ -57,6 +81,44 @@ impl<W: Write> WeightsWriter<W> {
             Some(next) => Err(out_of_step("the end", format!("'{}'", next.name))),
             None => self.out.into_inner().map_err(io::IntoInnerError::into_error),
         }
+    }
+
+    /// The output, for the `length` bytes of the tensor `name`.
+    fn next(&mut self, name: &str, length: usize) -> io::Result<&mut BufWriter<W>> {
+        let next = self.left.next().ok_or_else(|| out_of_step(name, "no more tensors".into()))?;
+        if next.name != name || next.bytes() != length {
+            let expected = format!("{} bytes of '{}'", next.bytes(), next.name);
+            return Err(out_of_step(&format!("{length} bytes of '{name}'"), expected));
+        }
+        Ok(&mut self.out)
+    }
+}
+
+/// Writes f32 tensors as safetensors, in the order that was announced.
+pub struct WeightsWriter<W: Write>(TensorWriter<W>);
+
+impl<W: Write> WeightsWriter<W> {
+    /// Writes the header for these tensors.
+    ///
+    /// Errors: those of `out`.
+    pub fn new(out: W, tensors: Vec<ParamSpec>) -> io::Result<Self> {
+        let spec = |ParamSpec { name, shape, .. }| TensorSpec { name, element: Element::F32, shape };
+        TensorWriter::new(out, tensors.into_iter().map(spec).collect()).map(Self)
+    }
+
+    /// Writes the next tensor's values, row-major. `name` must be the next one announced.
+    ///
+    /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] for another name or number of values.
+    pub fn write(&mut self, name: &str, values: &[f32]) -> io::Result<()> {
+        let out = self.0.next(name, size_of_val(values))?;
+        values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))
+    }
+
+    /// Flushes and gives the output back.
+    ///
+    /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] if a tensor was not written.
+    pub fn finish(self) -> io::Result<W> {
+        self.0.finish()
     }
 }
 
@@ -97,6 +159,22 @@ mod tests {
         let bytes = std::fs::read(file.path()).unwrap();
         let other = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(other.tensor("a").unwrap().data(), 4.0f32.to_le_bytes());
+    }
+
+    #[test]
+    fn every_type_is_named_as_the_format_names_it() {
+        let spec = |element: Element| TensorSpec { name: element.to_string(), element, shape: vec![3] };
+        let mut writer = TensorWriter::new(Vec::new(), Element::ALL.map(spec).into()).unwrap();
+        for element in Element::ALL {
+            writer.write(&element.to_string(), &vec![element as u8; 3 * element.bytes()]).unwrap();
+        }
+        let file = writer.finish().unwrap();
+        let other = safetensors::SafeTensors::deserialize(&file).unwrap();
+        for element in Element::ALL {
+            let tensor = other.tensor(&element.to_string()).unwrap();
+            assert_eq!(Element::of(tensor.dtype()), Some(element));
+            assert_eq!(tensor.data(), vec![element as u8; 3 * element.bytes()]);
+        }
     }
 
     #[test]
