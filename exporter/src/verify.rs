@@ -1,7 +1,7 @@
 //! A bundle against outputs that a person brings from another framework, engine by engine.
 //!
 //! ```text
-//! REF/unet/        x.npy [N, C, H, W]  t.npy [N]  (y.npy [N])  out.npy [N, 2C, H, W]
+//! REF/unet/        x.npy [N, C, H, W]  t.npy [N]  (y.npy [N])  out.npy [N, 2C or C, H, W]
 //! REF/classifier/  x.npy [N, C, H, W]  t.npy [N]   y.npy [N]   logits.npy [N, K]  grad.npy [N, C, H, W]
 //! ```
 //!
