@@ -44,11 +44,11 @@ Examples:
         after_help = "\
 Examples:
   anomalens-export preset --unet model.pt --classifier class.pt -o mine.toml
-  anomalens-export preset --unet model.pt -o mine.toml --image-size 256 --channels t1,t1ce,t2,flair \\
+  anomalens-export preset --unet model.pt -o mine.toml --image-size 256 --channels image \\
       --schedule linear --timesteps 1000 --heads count:1 --healthy-class 0
 
-The first form lists what is to be answered, and what would fit; the second answers it. `bundle --preset mine.toml`
-takes the file."
+The first form lists what is to be answered, and what would fit; the second answers it.
+`bundle --preset mine.toml` takes the file."
     )]
     Preset(preset::PresetArgs),
     /// Write a bundle: weights, ONNX graphs, model card and manifest, compared between engines

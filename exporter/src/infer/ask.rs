@@ -297,9 +297,10 @@ impl<'a> Desk<'a> {
         let answers = self.answers;
         // The attention pool has heads of a fixed width alone.
         let counts = classifier.pool != Pool::Attention;
+        let key = if counts { "classifier.head_channels or head_count" } else { "classifier.head_channels" };
         let question = heads_question(
             "--classifier-heads",
-            "classifier.head_channels or head_count",
+            key,
             "guided-diffusion makes classifiers with heads of 64 channels",
             &widths,
             counts,
