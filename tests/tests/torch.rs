@@ -151,7 +151,7 @@ fn the_whole_family() {
         tch::manual_seed(3);
         let x = Tensor::randn([2, channels, size, size], (Kind::Float, Device::Cpu));
         let (t, y) = (Tensor::from_slice(&[999i64, 20]), Tensor::from_slice(&[0i64, 1]));
-        let plain: Vec<(&str, reference::Value)> = vec![
+        let plain = [
             ("x", reference::Value::Float(array(&x).mapv(f64::from))),
             ("t", reference::Value::Int(ndarray::arr1(&[999, 20]).into_dyn())),
             ("y", reference::Value::Int(ndarray::arr1(&[0, 1]).into_dyn())),
