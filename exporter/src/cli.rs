@@ -3,6 +3,7 @@
 mod bundle;
 mod convert;
 mod describe;
+mod preset;
 mod verify;
 
 use std::path::PathBuf;
@@ -41,6 +42,19 @@ Examples:
         #[arg(long, value_name = "NAME|FILE")]
         preset: String,
     },
+    /// Write the preset of a guided-diffusion checkpoint, from its tensors and your answers to what these do not tell
+    #[command(
+        group(ArgGroup::new("networks").required(true).multiple(true).args(["unet", "classifier"])),
+        after_help = "\
+Examples:
+  anomalens-export preset --unet model.pt --classifier class.pt -o mine.toml
+  anomalens-export preset --unet model.pt -o mine.toml --image-size 256 --channels image \\
+      --schedule linear --timesteps 1000 --heads count:1 --healthy-class 0
+
+The first form lists what is to be answered, and what would fit; the second answers it.
+`bundle --preset mine.toml` takes the file."
+    )]
+    Preset(preset::PresetArgs),
     /// Write a bundle: weights, ONNX graphs, model card and manifest, compared between engines
     #[command(
         group(ArgGroup::new("parts").required(true).multiple(true).args(["unet", "classifier", "random_weights"])),
@@ -158,6 +172,7 @@ impl From<GateArg> for Gate {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Describe { preset } => describe::run(&preset),
+        Command::Preset(args) => preset::run(&args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod convert;
 pub mod gate;
 pub mod gradient;
+pub mod infer;
 pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;

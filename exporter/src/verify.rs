@@ -4,7 +4,7 @@
 //! What another framework computed comes as
 //!
 //! ```text
-//! REF/unet/        x.npy [N, C, H, W]  t.npy [N]  (y.npy [N])  out.npy [N, 2C, H, W]
+//! REF/unet/        x.npy [N, C, H, W]  t.npy [N]  (y.npy [N])  out.npy [N, 2C or C, H, W]
 //! REF/classifier/  x.npy [N, C, H, W]  t.npy [N]   y.npy [N]   logits.npy [N, K]  grad.npy [N, C, H, W]
 //! ```
 //!

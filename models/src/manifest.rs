@@ -5,7 +5,7 @@
 //! ```text
 //! manifest.json               this file: preset, conventions, verification, SHA-256 of every other file
 //! weights.safetensors         every parameter once; the graphs point into it (ONNX external data)
-//! unet.onnx                   x_t [N, C, H, W], t [N], (y [N]) -> out [N, 2C, H, W]; the first C channels are eps
+//! unet.onnx                   x_t [N, C, H, W], t [N], (y [N]) -> out [N, 2C, H, W] or [N, C, H, W]; the first C channels are eps
 //! classifier_gradient.onnx    x_t [N, C, H, W], t [N], y [N] -> logits [N, K], gradient [N, C, H, W]
 //! MODEL_CARD.md
 //! ```

@@ -8,10 +8,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod networks;
 mod train;
 
 use crate::schedule::Trajectory;
 
+pub use networks::{ClassifierConfig, Conditioning, Heads, Multiplier, Pool, QkvOrder, UnetConfig};
 pub use train::{Recipe, RecipeFault, Train};
 
 /// The complete definition of a U-Net and a noisy classifier, without weights.
@@ -86,85 +88,6 @@ pub enum ScheduleKind {
     Linear,
     /// ᾱ a squared cosine (Nichol and Dhariwal 2021, Eq. 17), β at most 0.999.
     Cosine,
-}
-
-/// How the time embedding enters a residual block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Conditioning {
-    /// h + e.
-    Shift,
-    /// GroupNorm(h) · (1 + scale) + shift.
-    ScaleShift,
-}
-
-/// How attention channels are divided into heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Heads {
-    /// A fixed number of heads.
-    Count(usize),
-    /// A fixed number of channels a head.
-    Channels(usize),
-}
-
-/// Order of the 3·C channels that the qkv projection gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum QkvOrder {
-    /// `[head][q, k, v]`: the reference's `QKVAttentionLegacy`.
-    HeadFirst,
-    /// `[q, k, v][head]`: the reference's `QKVAttention`, the "new" order.
-    QkvFirst,
-}
-
-/// The noise predictor: every switch of the reference's `UNetModel`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnetConfig {
-    /// Channels of the first convolution.
-    pub model_channels: usize,
-    /// Residual blocks a level.
-    pub res_blocks: usize,
-    /// Channel multiplier of each level; its length is the number of levels.
-    pub channel_mult: Vec<usize>,
-    /// Resolutions (in pixels) at which attention follows each residual block; empty for the middle block only.
-    pub attention_resolutions: Vec<usize>,
-    /// Attention heads.
-    pub heads: Heads,
-    /// Channel order of q, k and v.
-    pub qkv_order: QkvOrder,
-    /// How the embedding enters.
-    pub conditioning: Conditioning,
-    /// Residual blocks change the resolution, rather than a strided convolution or nearest + convolution.
-    pub resblock_updown: bool,
-    /// Number of classes of the label embedding; absent for an unconditional network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub classes: Option<usize>,
-}
-
-/// The noisy classifier: every switch of the reference's `EncoderUNetModel` with attention pooling.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassifierConfig {
-    /// Channels of the first convolution.
-    pub model_channels: usize,
-    /// Residual blocks a level.
-    pub res_blocks: usize,
-    /// Channel multiplier of each level.
-    pub channel_mult: Vec<usize>,
-    /// Resolutions (in pixels) at which attention follows each residual block.
-    pub attention_resolutions: Vec<usize>,
-    /// Channels of an attention head, in the blocks and in the pool.
-    pub head_channels: usize,
-    /// Channel order of q, k and v in the blocks (the pool is always [`QkvOrder::QkvFirst`]).
-    pub qkv_order: QkvOrder,
-    /// How the embedding enters.
-    pub conditioning: Conditioning,
-    /// Residual blocks change the resolution.
-    pub resblock_updown: bool,
-    /// Number of classes.
-    pub classes: usize,
 }
 
 /// What `translate` does when it is told nothing else.
@@ -290,6 +213,11 @@ impl Preset {
         self.image.channels.len()
     }
 
+    /// The channels that the noise predictor gives: ε, and as many again where it learns the variance.
+    pub fn unet_out_channels(&self) -> usize {
+        self.channels() * if self.unet.learn_sigma { 2 } else { 1 }
+    }
+
     fn check(&self, name: &str) -> Result<(), PresetError> {
         let fail = |what: &str, found: String, expected: String| {
             Err(PresetError::Value { name: name.to_owned(), what: what.to_owned(), found, expected })
@@ -330,18 +258,10 @@ impl Preset {
         if self.translate.steps.is_none() && !is_equal_spacing(&spacing) {
             return fail("translate.spacing", spacing.to_string(), "translate.steps beside it".into());
         }
-        for (what, mult) in [
-            ("unet.channel_mult", &self.unet.channel_mult),
-            ("classifier.channel_mult", &self.classifier.channel_mult),
-        ] {
-            let halvings = 1usize << mult.len().saturating_sub(1).min(32);
-            if mult.is_empty() || mult.contains(&0) || size == 0 || !size.is_multiple_of(halvings) {
-                return fail(
-                    what,
-                    format!("{mult:?} at image.size = {size}"),
-                    "positive factors, and a size that halves evenly at each level".into(),
-                );
-            }
+        let networks = self.unet.check(size).map_err(|fault| ("unet", fault));
+        let networks = networks.and_then(|()| self.classifier.check(size).map_err(|f| ("classifier", f)));
+        if let Err((table, (key, found, expected))) = networks {
+            return fail(&format!("{table}.{key}"), found, expected);
         }
         for (table, recipe) in
             [("train.ddpm", &self.train.ddpm), ("train.classifier", &self.train.classifier)]

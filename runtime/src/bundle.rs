@@ -110,12 +110,19 @@ impl Bundle {
         };
         let preset = &manifest.preset;
         let conditional = preset.unet.classes.is_some();
-        let unet = load(UNET, inputs(preset, conditional), vec![image_port("out", preset, 2)])?
-            .map(|session| Unet { session, channels: preset.channels(), conditional });
+        let unet = load(
+            UNET,
+            inputs(preset, conditional),
+            vec![image_port("out", preset, preset.unet_out_channels())],
+        )?
+        .map(|session| Unet { session, channels: preset.channels(), conditional });
         let logits = port("logits", DType::F32, &[None, Some(preset.classifier.classes)]);
-        let classifier =
-            load(CLASSIFIER_GRADIENT, inputs(preset, true), vec![logits, image_port("gradient", preset, 1)])?
-                .map(|session| ClassifierGradient { session });
+        let classifier = load(
+            CLASSIFIER_GRADIENT,
+            inputs(preset, true),
+            vec![logits, image_port("gradient", preset, preset.channels())],
+        )?
+        .map(|session| ClassifierGradient { session });
         let hash = Manifest::bundle_hash(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -133,13 +140,13 @@ fn port(name: &str, dtype: DType, dims: &[Option<usize>]) -> Port {
     Port { name: name.to_owned(), dtype: Some(dtype), dims: dims.to_vec() }
 }
 
-fn image_port(name: &str, preset: &Preset, times: usize) -> Port {
+fn image_port(name: &str, preset: &Preset, channels: usize) -> Port {
     let size = Some(preset.image.size);
-    port(name, DType::F32, &[None, Some(times * preset.channels()), size, size])
+    port(name, DType::F32, &[None, Some(channels), size, size])
 }
 
 fn inputs(preset: &Preset, labelled: bool) -> Vec<Port> {
-    let mut ports = vec![image_port("x", preset, 1), port("t", DType::I64, &[None])];
+    let mut ports = vec![image_port("x", preset, preset.channels()), port("t", DType::I64, &[None])];
     if labelled {
         ports.push(port("y", DType::I64, &[None]));
     }
@@ -176,7 +183,7 @@ impl NoisePredictor for Unet {
             inputs.push(("y", repeated(n, y.get())));
         }
         let out = image_output(self.session.run(&inputs).map_err(NetworkError::new)?, "out");
-        // The other half interpolates the variance: a DDIM step has none.
+        // What else there may be interpolates the variance: a DDIM step has none.
         Ok(out.slice(s![.., ..self.channels, .., ..]).to_owned())
     }
 }

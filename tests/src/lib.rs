@@ -1,6 +1,7 @@
 //! What the whole-chain tests share: where the golden vectors are, and how two arrays are compared.
 
 pub mod engines;
+pub mod family;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

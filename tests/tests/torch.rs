@@ -7,10 +7,12 @@ use std::path::Path;
 
 use anomalens_exporter::gradient::classifier_gradient;
 use anomalens_method::ddim::{ClassLabel, GradientScale, Guidance, Plan, StepDone, decode_guided, encode};
-use anomalens_models::graph::{Graph, reference};
+use anomalens_models::graph::{Graph, ParamSource, reference};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Trajectory};
+use anomalens_models::weights::RandomWeights;
+use anomalens_tests::family::members;
 use anomalens_tests::{golden, max_abs, npy, npy_i64, params, root, tiny};
 use anomalens_trainer::guided::{Classifier, Net, Unet};
 use anomalens_trainer::interpret::{self, Precision};
@@ -23,6 +25,8 @@ use tch::{Device, Kind, Tensor};
 const OUTPUT: f64 = 2e-5;
 /// Gradient, absolute; it is itself about 1e-3.
 const GRADIENT: f64 = 1e-6;
+/// Gradients on random weights, in units of their largest value: f32 through the whole network and back.
+const RELATIVE: f64 = 1e-4;
 /// Terms of the hybrid loss: the golden vectors are f32, up to 2.4e-6 from f64.
 const LOSS: f64 = 1e-5;
 
@@ -131,6 +135,48 @@ fn golden_networks() {
     unet("golden_a", &golden.join("unet_a"));
     unet("golden_b", &golden.join("unet_b"));
     classifier("golden_a", &golden.join("classifier_a"));
+}
+
+/// Every switch of the architecture, with random numbers in every layer: libtorch against the reference interpreter, and
+/// autograd against the exported gradient.
+#[test]
+fn the_whole_family() {
+    for member in members() {
+        let build = if member.network == "unet" { nets::unet } else { nets::classifier };
+        let graph = build(&member.preset).unwrap();
+        let random = RandomWeights::new(5, graph.params());
+        let weights =
+            graph.params().iter().map(|p| (p.name.clone(), tensor(&random.param(&p.name).unwrap())));
+        let (size, channels) = (member.preset.image.size as i64, member.preset.channels() as i64);
+        tch::manual_seed(3);
+        let x = Tensor::randn([2, channels, size, size], (Kind::Float, Device::Cpu));
+        let (t, y) = (Tensor::from_slice(&[999i64, 20]), Tensor::from_slice(&[0i64, 1]));
+        let plain = [
+            ("x", reference::Value::Float(array(&x).mapv(f64::from))),
+            ("t", reference::Value::Int(ndarray::arr1(&[999, 20]).into_dyn())),
+            ("y", reference::Value::Int(ndarray::arr1(&[0, 1]).into_dyn())),
+        ];
+        let x = x.set_requires_grad(true);
+        let inputs = vec![("x", x.shallow_clone()), ("t", t), ("y", y.shallow_clone())];
+        let case = Case { weights: weights.collect(), inputs, graph };
+        let outputs = case.run(&case.graph, Precision::F32);
+        let mut differences = Vec::new();
+        if member.network == "unet" {
+            let expected = reference::run(&case.graph, &random, &plain).unwrap();
+            differences.push(("out", max_abs(&array(&outputs[0]), &expected[0].1), OUTPUT));
+        } else {
+            let gradient = classifier_gradient(&case.graph).unwrap();
+            let expected = reference::run(&gradient, &random, &plain).unwrap();
+            outputs[1].gather(1, &y.unsqueeze(1), false).sum(Kind::Float).backward();
+            let largest = expected[1].1.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+            differences.push(("logits", max_abs(&array(&outputs[0]), &expected[0].1), OUTPUT));
+            differences.push(("gradient", max_abs(&array(&x.grad()), &expected[1].1), RELATIVE * largest));
+        }
+        println!("{} {}: {differences:?}", member.network, member.name);
+        for (output, error, tolerance) in differences {
+            assert!(error <= tolerance, "{} {output}: {error:.1e}, tolerance {tolerance:.1e}", member.name);
+        }
+    }
 }
 
 #[test]

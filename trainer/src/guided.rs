@@ -49,8 +49,8 @@ impl NoisePredictor for Unet<'_> {
     fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
         tch::no_grad(|| {
             let out = self.net.run(&self.net.tensor(x), t, self.conditional.then_some(y))?;
-            // The other half interpolates the variance: a DDIM step has none.
-            Ok(array(&out.narrow(1, 0, out.size()[1] / 2), x.dim()))
+            // What else there may be interpolates the variance: a DDIM step has none.
+            Ok(array(&out.narrow(1, 0, x.dim().1 as i64), x.dim()))
         })
     }
 }

@@ -221,6 +221,8 @@ impl Reader<'_> {
             P::Div => pair(args, Tensor::f_div)?,
             P::Sqrt => x(0).f_sqrt()?,
             P::Sigmoid => x(0).f_sigmoid()?,
+            P::Relu => x(0).f_relu()?,
+            P::Sign => x(0).f_sign()?,
             P::Cos => x(0).f_cos()?,
             P::Sin => x(0).f_sin()?,
             P::Softmax { axis } => x(0).f_softmax(*axis as i64, Kind::Float)?,

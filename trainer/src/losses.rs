@@ -1,7 +1,7 @@
 //! What is minimised: the hybrid loss of the noise predictor and the cross-entropy of the noisy classifier.
 //!
 //! The hybrid loss (Nichol and Dhariwal 2021, Eq. 16) is the mean squared error of ε plus a variational bound that
-//! trains the variances alone: ε is detached in it.
+//! trains the variances alone: ε is detached in it. A network that learns no variance has the first term alone.
 
 use anomalens_models::schedule::{NoiseLevel, Schedule, Timestep};
 use tch::{Device, Kind, Tensor};
@@ -81,7 +81,7 @@ impl Diffusion {
     pub fn hybrid(&self, x0: &Tensor, x_t: &Tensor, t: &Tensor, noise: &Tensor, out: &Tensor) -> HybridTerms {
         let parts = out.chunk(2, 1);
         let (eps, v) = (&parts[0], &parts[1]);
-        let mse = mean_of_each(&(noise - eps).square());
+        let mse = squared_error(noise, eps);
 
         let eps = eps.detach();
         let predicted =
@@ -98,6 +98,11 @@ impl Diffusion {
         let bound = likelihood.where_self(&first, &kl) / std::f64::consts::LN_2;
         HybridTerms { mse, bound }
     }
+}
+
+/// Mean over channels and pixels of (ε − ε̂)², [N, C, H, W] both, one value an image, `[N]`.
+pub fn squared_error(noise: &Tensor, eps: &Tensor) -> Tensor {
+    mean_of_each(&(noise - eps).square())
 }
 
 /// Cross-entropy of logits [N, K] for labels `[N]` (integer), one value an image, `[N]`.

@@ -10,7 +10,7 @@ use crate::batches::Batch;
 use crate::dropout::dropout;
 use crate::error::TrainError;
 use crate::interpret::{self, Params, Precision};
-use crate::losses::{Diffusion, cross_entropy};
+use crate::losses::{Diffusion, cross_entropy, squared_error};
 
 /// Which network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub struct Task {
     graph: Graph,
     diffusion: Diffusion,
     conditional: bool,
+    learn_sigma: bool,
     dropout: f64,
 }
 
@@ -48,7 +49,7 @@ pub struct Loss {
     pub total: Tensor,
     /// What must stay small: the mean squared error, or the cross-entropy.
     pub guard: f64,
-    /// Figures for the metrics: `mse`, `bound`; or `cross_entropy`, `accuracy`, and the accuracy in each quarter of
+    /// Figures for the metrics: `mse` and, where variances are learned, `bound`; or `cross_entropy`, `accuracy`, and the accuracy in each quarter of
     /// the timesteps that has images.
     pub figures: Vec<Figure>,
 }
@@ -74,7 +75,14 @@ impl Task {
             Network::Classifier => nets::classifier(preset)?,
         };
         let diffusion = Diffusion::new(&Schedule::new(&preset.schedule)?, device);
-        Ok(Self { network, graph, diffusion, conditional: preset.unet.classes.is_some(), dropout: 0.0 })
+        Ok(Self {
+            network,
+            graph,
+            diffusion,
+            conditional: preset.unet.classes.is_some(),
+            learn_sigma: preset.unet.learn_sigma,
+            dropout: 0.0,
+        })
     }
 
     /// The same, whose loss drops a share of the values: [`dropout`].
@@ -112,7 +120,7 @@ impl Task {
         let images = batch.labels.numel();
         let out = interpret::run_with(&self.graph, params, &inputs, precision, &dropout(self.dropout))?;
         Ok(match self.network {
-            Network::Ddpm => {
+            Network::Ddpm if self.learn_sigma => {
                 let terms = self.diffusion.hybrid(&batch.images, &x_t, t, noise, &out[0]);
                 let (mse, bound) = (mean(&terms.mse), mean(&terms.bound));
                 let total = terms.total().mean(Kind::Float);
@@ -121,6 +129,11 @@ impl Task {
                     Figure { name: "bound", value: bound, images },
                 ];
                 Loss { total, guard: mse, figures }
+            }
+            Network::Ddpm => {
+                let total = squared_error(noise, &out[0]).mean(Kind::Float);
+                let mse = mean(&total);
+                Loss { total, guard: mse, figures: vec![Figure { name: "mse", value: mse, images }] }
             }
             Network::Classifier => {
                 let logits = &out[0];

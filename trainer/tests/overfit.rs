@@ -65,6 +65,18 @@ fn a_noise_predictor_learns() {
 }
 
 #[test]
+fn without_variances_the_squared_error_alone_is_learned() {
+    let place = Place::new();
+    let mut settings = settings(&place, Network::Ddpm, 2e-3);
+    settings.preset.unet.learn_sigma = false;
+    let lines = fit(&place, &settings, &place.path("run"));
+    let mse = |line: &Map<String, Value>| line["mse"].as_f64().unwrap();
+    let (first, last) = (mse(&lines[0]), mse(lines.last().unwrap()));
+    assert!(last < 0.5 && last < first, "mse {first:.3}, then {last:.3}");
+    assert!(lines.iter().all(|line| !line.contains_key("bound")), "a bound of variances that are not there");
+}
+
+#[test]
 fn a_classifier_tells_two_classes_apart_at_low_noise() {
     let place = Place::new();
     let settings = settings(&place, Network::Classifier, 1e-3);

@@ -8,6 +8,7 @@ use super::{GradientError, Step};
 
 /// Integers and the leaves that are not inputs.
 const INTEGER: &str = "its operand is an integer";
+const STEP: &str = "it is constant wherever it has a derivative";
 const LEAF: &str = "it has no operands";
 const PARAMETER: &str = "the operand is a parameter, and this is the gradient of an input";
 const UNBATCHED: &str = "the operand has no batch, so it cannot depend on an input";
@@ -24,6 +25,7 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
     Ok(match op {
         P::Input { .. } | P::Param(_) | P::Constant(_) => return none(LEAF),
         P::Cast | P::Gather | P::OneHot { .. } => return none(INTEGER),
+        P::Sign => return none(STEP),
 
         P::Add => return unbroadcast(b, step, g, i),
         P::Sub if i == 0 => return unbroadcast(b, step, g, i),
@@ -56,6 +58,11 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             let square = b.mul(y, y)?;
             let slope = b.sub(y, square)?;
             b.mul(g, slope)?
+        }
+        // d max(x, 0) = dx where x > 0, and there alone y is positive.
+        P::Relu => {
+            let positive = b.primitive(P::Sign, &[y])?;
+            b.mul(g, positive)?
         }
         P::Cos => {
             let sin = b.primitive(P::Sin, &[x(0)])?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use anomalens_models::graph::reference::{self, Value};
 use anomalens_models::graph::{Builder, DType, Graph, GraphError, Init, NodeId, Op, Primitive, Shape};
 use anomalens_models::nets;
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{Pool, Preset};
 use ndarray::{ArrayD, IxDyn};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -63,6 +63,7 @@ fn cases() -> Vec<Case> {
             },
         },
         Case { name: "Sigmoid", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Sigmoid, x, z) },
+        Case { name: "Relu", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Relu, x, z) },
         Case { name: "Cos", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Cos, x, z) },
         Case { name: "Sin", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Sin, x, z) },
         Case {
@@ -305,16 +306,18 @@ fn a_wrong_rule_is_noticed() {
 /// Every primitive that the networks use is either checked above or says why it has no gradient.
 #[test]
 fn every_primitive_of_the_networks_is_checked() {
-    const NONE: [&str; 6] = ["Input", "Param", "Constant", "Cast", "Gather", "OneHot"];
+    const NONE: [&str; 7] = ["Input", "Param", "Constant", "Cast", "Sign", "Gather", "OneHot"];
     let checked: BTreeSet<&str> = cases().iter().map(|c| c.name.split(' ').next().unwrap()).collect();
-    let preset = Preset::load("tiny").unwrap();
-    let classifier = nets::classifier(&preset).unwrap();
-    let gradient = super::classifier_gradient(&classifier).unwrap();
-    for graph in [nets::unet(&preset).unwrap(), classifier, gradient] {
-        for node in graph.expanded().nodes() {
-            let name = node.op.name();
-            assert!(checked.contains(name) || NONE.contains(&name), "{name} has no case");
-        }
+    let mut preset = Preset::load("tiny").unwrap();
+    let mut graphs = vec![nets::unet(&preset).unwrap()];
+    for pool in [Pool::Attention, Pool::Adaptive, Pool::Spatial, Pool::SpatialV2] {
+        preset.classifier.pool = pool;
+        let classifier = nets::classifier(&preset).unwrap();
+        graphs.extend([super::classifier_gradient(&classifier).unwrap(), classifier]);
+    }
+    for node in graphs.iter().map(Graph::expanded).flat_map(|graph| graph.nodes().to_vec()) {
+        let name = node.op.name();
+        assert!(checked.contains(name) || NONE.contains(&name), "{name} has no case");
     }
 }
 

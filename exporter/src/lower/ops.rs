@@ -16,9 +16,17 @@ pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primiti
             let name = out.name(id).to_owned();
             out.floats(name, &c.shape, &c.values);
         }
-        P::Add | P::Sub | P::Mul | P::Div | P::Sqrt | P::Sigmoid | P::Cos | P::Sin | P::MatMul => {
-            emit(out, id, node, vec![], vec![]);
-        }
+        P::Add
+        | P::Sub
+        | P::Mul
+        | P::Div
+        | P::Sqrt
+        | P::Sigmoid
+        | P::Relu
+        | P::Sign
+        | P::Cos
+        | P::Sin
+        | P::MatMul => emit(out, id, node, vec![], vec![]),
         P::Cast => emit(out, id, node, vec![], vec![int("to", i64::from(element_type(node.ty.dtype)))]),
         P::Softmax { axis } | P::LogSoftmax { axis } => {
             emit(out, id, node, vec![], vec![int("axis", *axis as i64)]);

@@ -125,6 +125,8 @@ fn macs(graph: &Graph, node: &Node) -> u64 {
         | P::Div
         | P::Sqrt
         | P::Sigmoid
+        | P::Relu
+        | P::Sign
         | P::Cos
         | P::Sin
         | P::Softmax { .. }

@@ -49,6 +49,10 @@ pub enum Primitive {
     Sqrt,
     /// 1 / (1 + e^−x).
     Sigmoid,
+    /// max(x, 0).
+    Relu,
+    /// 1 above 0, −1 below, 0 at 0.
+    Sign,
     /// cos x.
     Cos,
     /// sin x.
@@ -169,6 +173,8 @@ impl Primitive {
             Self::Div => "Div",
             Self::Sqrt => "Sqrt",
             Self::Sigmoid => "Sigmoid",
+            Self::Relu => "Relu",
+            Self::Sign => "Sign",
             Self::Cos => "Cos",
             Self::Sin => "Sin",
             Self::Softmax { .. } => "Softmax",

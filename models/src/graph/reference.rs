@@ -205,6 +205,8 @@ fn eval(
         P::Div => x(0) / x(1),
         P::Sqrt => x(0).mapv(f64::sqrt),
         P::Sigmoid => x(0).mapv(|v| 1.0 / (1.0 + (-v).exp())),
+        P::Relu => x(0).mapv(|v| if v < 0.0 { 0.0 } else { v }),
+        P::Sign => x(0).mapv(|v| if v == 0.0 { 0.0 } else { v.signum() }),
         P::Cos => x(0).mapv(f64::cos),
         P::Sin => x(0).mapv(f64::sin),
         P::Softmax { axis } => kernels::log_softmax(x(0), *axis).mapv(f64::exp),

@@ -48,9 +48,9 @@ pub(super) fn conv(
     conv_from(b, x, out, kernel, stride, init)
 }
 
-/// Convolution 3 × 3 that training starts at zero: the last of a residual branch or of the network.
-pub(super) fn zero_conv(b: &mut Builder, x: NodeId, out: usize) -> Result<NodeId, GraphError> {
-    conv_from(b, x, out, 3, 1, Init::Zeros)
+/// Convolution that training starts at zero: the last of a residual branch or of the network.
+pub(super) fn zero_conv(b: &mut Builder, x: NodeId, out: usize, kernel: usize) -> Result<NodeId, GraphError> {
+    conv_from(b, x, out, kernel, 1, Init::Zeros)
 }
 
 fn conv_from(
@@ -154,7 +154,7 @@ pub(super) fn res_block(
         }
     };
     let h = silu(b, h)?;
-    let h = b.within("out_layers.3", |b| zero_conv(b, h, out))?;
+    let h = b.within("out_layers.3", |b| zero_conv(b, h, out, 3))?;
     let skip = if out == channels_in { x } else { b.within("skip_connection", |b| conv(b, x, out, 1, 1))? };
     b.add(skip, h)
 }
@@ -189,23 +189,23 @@ pub(super) fn split_heads(
 ) -> Result<[NodeId; 3], GraphError> {
     let channels = channels(b, qkv) / 3;
     let length = b.shape(qkv).sample_elements() / (3 * channels);
-    let heads = match heads {
-        Heads::Count(n) => n,
-        Heads::Channels(c) => channels / c.max(1),
-    };
-    if heads == 0 || !channels.is_multiple_of(heads) {
+    let Some(count) = heads.at(channels) else {
+        let found = match heads {
+            Heads::Count(n) => format!("{n} heads at {channels} channels"),
+            Heads::Channels(c) => format!("heads of {c} channels at {channels} channels"),
+        };
         return Err(GraphError::Config {
             graph: b.graph().name().to_owned(),
             what: "heads",
-            found: format!("{heads} heads at {channels} channels"),
+            found,
             expected: "at least one head, and channels that divide evenly".to_owned(),
         });
-    }
-    let width = channels / heads;
-    let each = Shape::batch(&[heads, width, length]);
+    };
+    let width = channels / count;
+    let each = Shape::batch(&[count, width, length]);
     match order {
         QkvOrder::HeadFirst => {
-            let all = b.reshape(qkv, Shape::batch(&[heads, 3 * width, length]))?;
+            let all = b.reshape(qkv, Shape::batch(&[count, 3 * width, length]))?;
             let mut part = |i: usize| b.slice(all, 2, i * width, (i + 1) * width);
             Ok([part(0)?, part(1)?, part(2)?])
         }

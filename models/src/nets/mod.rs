@@ -5,6 +5,8 @@
 
 mod blocks;
 mod classifier;
+mod pool;
+mod trunk;
 mod unet;
 
 pub use classifier::classifier;

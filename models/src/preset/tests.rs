@@ -29,6 +29,79 @@ fn steps_are_every_level_unless_the_preset_says_otherwise() {
     assert_eq!(tiny_with("steps = 50\n").unwrap().translate.spacing, 1.0);
 }
 
+/// The built-in tiny preset with lines at the end of a network's table.
+fn tiny_network(table: &str, lines: &str) -> Result<Preset, PresetError> {
+    let text = include_str!("../../presets/tiny.toml");
+    let end = text.find(&format!("[{table}]")).unwrap();
+    let end = end + text[end..].find("classes = 2\n").unwrap();
+    Preset::parse("test", &format!("{}{lines}\n{}", &text[..end], &text[end..]))
+}
+
+/// Bundles name their files by hash and the trainer compares presets: what an old preset says is written as it was.
+#[test]
+fn switches_that_are_not_used_are_not_written_down() {
+    let manifest: serde_json::Value = serde_json::from_str(include_str!("../../demo/manifest.json")).unwrap();
+    let written = serde_json::to_string(&manifest["preset"]).unwrap();
+    let preset: Preset = serde_json::from_str(&written).unwrap();
+    assert_eq!(serde_json::to_string(&preset).unwrap(), written);
+    let (unet, classifier) = (&preset.unet, &preset.classifier);
+    assert!(unet.learn_sigma && unet.conv_resample && classifier.conv_resample);
+    assert_eq!((unet.heads_up, classifier.pool), (None, Pool::Attention));
+
+    let lines = "heads_up = { count = 2 }\nconv_resample = false\nlearn_sigma = false";
+    let other = tiny_network("unet", lines).unwrap();
+    assert_eq!(other.unet.heads_up, Some(Heads::Count(2)));
+    assert_eq!((other.unet_out_channels(), preset.unet_out_channels()), (4, 8));
+    let again = Preset::parse("again", &toml::to_string(&other).unwrap()).unwrap();
+    assert_eq!(again.unet, other.unet);
+}
+
+#[test]
+fn multipliers_are_whole_or_not() {
+    let text =
+        include_str!("../../presets/tiny.toml").replace("channel_mult = [1, 2]", "channel_mult = [0.5, 1]");
+    let preset = Preset::parse("half", &text).unwrap();
+    let widths = |m: usize| preset.unet.channel_mult.iter().map(|f| f.channels(m)).collect::<Vec<_>>();
+    assert_eq!((widths(64), widths(65)), (vec![32, 64], vec![32, 65]));
+    assert_eq!(serde_json::to_string(&preset.unet.channel_mult).unwrap(), "[0.5,1]");
+    // Whatever quotient of two widths gives the width back.
+    for model in 1..200usize {
+        for width in 1..400 {
+            assert_eq!(
+                Multiplier::from(width as f64 / model as f64).channels(model),
+                width,
+                "{width}/{model}"
+            );
+        }
+    }
+}
+
+#[test]
+fn impossible_networks_are_refused() {
+    for (table, lines, key, expected) in [
+        ("unet", "learned = true", "learned", "unknown field"),
+        ("classifier", "pool = \"max\"", "max", "spatial_v2"),
+        ("classifier", "conv_resample = false", "classifier.conv_resample", "resblock_updown"),
+        ("classifier", "head_count = 2", "classifier.head_channels", "either it or head_count"),
+    ] {
+        let message = tiny_network(table, lines).unwrap_err().to_string();
+        assert!(message.contains(key) && message.contains(expected), "{lines}: {message}");
+    }
+    let text = include_str!("../../presets/tiny.toml");
+    for (from, to, key, expected) in [
+        ("channel_mult = [1, 2]", "channel_mult = []", "unet.channel_mult", "positive factors"),
+        ("channel_mult = [1, 2]", "channel_mult = [1, -2]", "[1, -2] at image.size = 32", "positive factors"),
+        ("channel_mult = [1, 2]", "channel_mult = [1, 0.01]", "unet.channel_mult", "positive factors"),
+        ("channel_mult = [1, 2]", "channel_mult = [1, inf]", "unet.channel_mult", "positive factors"),
+        ("size = 32", "size = 33", "image.size = 33", "halves evenly"),
+        ("head_channels = 64\n", "", "classifier.head_channels", "found nothing"),
+        ("head_channels = 64\n", "head_count = 2\n", "classifier.head_count", "head_channels in its place"),
+    ] {
+        let message = Preset::parse("test", &text.replace(from, to)).unwrap_err().to_string();
+        assert!(message.contains(key) && message.contains(expected), "{to}: {message}");
+    }
+}
+
 #[test]
 fn impossible_steps_are_refused() {
     for (lines, key, expected) in [

@@ -97,6 +97,18 @@ fn an_unconditional_unet_is_given_no_label() {
 }
 
 #[test]
+fn the_channels_of_the_variance_are_the_presets() {
+    let folder = bundle();
+    let mut fixed = preset();
+    fixed.unet.learn_sigma = false;
+    seal(folder.path(), &mut manifest(&fixed, "quick"));
+    let error = refused(folder.path());
+    let OpenError::ForeignGraph { what, found, expected, .. } = &error else { panic!("{error}") };
+    assert_eq!(what, "output out");
+    assert!(found.contains('8') && expected.contains("4, 4, 4"), "{error}");
+}
+
+#[test]
 fn changed_and_missing_files_are_refused() {
     let folder = bundle();
     let weights = folder.path().join(WEIGHTS);

@@ -1,0 +1,141 @@
+//! `preset`: the definition of a checkpoint's networks, from its tensors and a person's answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
+use anomalens_exporter::infer::{Answers, Finding, infer};
+use anomalens_models::output::OutputError;
+use anomalens_models::preset::{Heads, QkvOrder, ScheduleKind};
+use anomalens_models::weights::Shapes;
+use anyhow::bail;
+
+#[derive(clap::Args)]
+pub struct PresetArgs {
+    /// Checkpoint of the U-Net
+    #[arg(long, value_name = "FILE")]
+    unet: Option<PathBuf>,
+    /// Checkpoint of the noisy classifier
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
+    /// Key that the U-Net stands under, where its file holds more
+    #[arg(long, value_name = "KEY", requires = "unet")]
+    unet_key: Option<String>,
+    /// Key that the classifier stands under, where its file holds more
+    #[arg(long, value_name = "KEY", requires = "classifier")]
+    classifier_key: Option<String>,
+    /// Height and width of the images, in pixels
+    #[arg(long, value_name = "N")]
+    image_size: Option<usize>,
+    /// Names of the image channels, in network order
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    channels: Vec<String>,
+    /// Noise schedule
+    #[arg(long, value_name = "linear|cosine", value_parser = schedule)]
+    schedule: Option<ScheduleKind>,
+    /// T, the number of diffusion steps
+    #[arg(long, value_name = "T")]
+    timesteps: Option<usize>,
+    /// The class that means healthy
+    #[arg(long, value_name = "CLASS")]
+    healthy_class: Option<usize>,
+    /// Attention heads of the U-Net: so many, or of so many channels
+    #[arg(long, value_name = "count:N|channels:N", value_parser = heads)]
+    heads: Option<Heads>,
+    /// Attention heads of the U-Net on the way up, where they are others (num_heads_upsample)
+    #[arg(long, value_name = "count:N|channels:N", value_parser = heads, requires = "heads")]
+    heads_up: Option<Heads>,
+    /// Order of q, k and v in the U-Net
+    #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order)]
+    qkv_order: Option<QkvOrder>,
+    /// Attention heads of the classifier
+    #[arg(long, value_name = "count:N|channels:N", value_parser = heads)]
+    classifier_heads: Option<Heads>,
+    /// Order of q, k and v in the classifier
+    #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order)]
+    classifier_qkv_order: Option<QkvOrder>,
+    /// Residual blocks a level of the classifier, where its tensors leave that open
+    #[arg(long, value_name = "N")]
+    classifier_res_blocks: Option<usize>,
+    /// The preset's file, new
+    #[arg(short, long, value_name = "FILE.toml")]
+    output: PathBuf,
+}
+
+pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
+    if args.output.exists() {
+        bail!(
+            "output '{}': found a file, expected a new name; choose another, or remove it",
+            args.output.display()
+        );
+    }
+    let unet = shapes(&args.unet, &args.unet_key)?;
+    let classifier = shapes(&args.classifier, &args.classifier_key)?;
+    let name = args.output.file_stem().unwrap_or_default().to_string_lossy();
+    let inferred = infer(&name, unet.as_ref(), classifier.as_ref(), &args.answers())?;
+    write(&args.output, &inferred.text)?;
+    for Finding { key, value, from } in &inferred.findings {
+        println!("  {key:<34} {value:<28} {from}");
+    }
+    println!("wrote {}; next: anomalens-export bundle --preset {0}", args.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+impl PresetArgs {
+    fn answers(&self) -> Answers {
+        Answers {
+            image_size: self.image_size,
+            channels: self.channels.clone(),
+            schedule: self.schedule,
+            timesteps: self.timesteps,
+            healthy_class: self.healthy_class,
+            heads: self.heads,
+            heads_up: self.heads_up,
+            qkv_order: self.qkv_order,
+            classifier_heads: self.classifier_heads,
+            classifier_qkv_order: self.classifier_qkv_order,
+            classifier_res_blocks: self.classifier_res_blocks,
+        }
+    }
+}
+
+fn shapes(path: &Option<PathBuf>, key: &Option<String>) -> Result<Option<Shapes>, CheckpointError> {
+    let checkpoint = path.as_deref().map(|path| Checkpoint::open(path, key.as_deref())).transpose()?;
+    Ok(checkpoint.map(|checkpoint| checkpoint.shapes()))
+}
+
+/// Writes a file that appears when it is whole.
+fn write(path: &Path, text: &str) -> Result<(), OutputError> {
+    let partial = path.with_extension("toml.part");
+    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
+        let _ = fs::remove_file(&partial);
+        OutputError::new(path, source)
+    })
+}
+
+fn schedule(text: &str) -> Result<ScheduleKind, String> {
+    match text {
+        "linear" => Ok(ScheduleKind::Linear),
+        "cosine" => Ok(ScheduleKind::Cosine),
+        _ => Err("expected linear or cosine".into()),
+    }
+}
+
+fn qkv_order(text: &str) -> Result<QkvOrder, String> {
+    match text {
+        "head-first" => Ok(QkvOrder::HeadFirst),
+        "qkv-first" => Ok(QkvOrder::QkvFirst),
+        _ => Err("expected head-first or qkv-first".into()),
+    }
+}
+
+fn heads(text: &str) -> Result<Heads, String> {
+    let number = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0);
+    let found = text.split_once(':').and_then(|(kind, n)| match kind {
+        "count" => Some(Heads::Count(number(n)?)),
+        "channels" => Some(Heads::Channels(number(n)?)),
+        _ => None,
+    });
+    found.ok_or_else(|| "expected count:N or channels:N, e.g. channels:64".into())
+}

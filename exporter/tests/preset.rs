@@ -1,0 +1,97 @@
+//! `anomalens-export preset`, as a person uses it: the questions, the answers, the file, the bundle.
+
+mod support;
+
+use std::path::Path;
+
+use anomalens_models::preset::Preset;
+use support::{listing, program, run, tiny};
+
+const ANSWERS: [&str; 16] = [
+    "--channels",
+    "t1,t1ce,t2,flair",
+    "--schedule",
+    "linear",
+    "--timesteps",
+    "1000",
+    "--heads",
+    "channels:16",
+    "--qkv-order",
+    "head-first",
+    "--classifier-heads",
+    "channels:64",
+    "--healthy-class",
+    "0",
+    "--image-size",
+    "32",
+];
+
+fn preset(output: &Path, options: &[&str]) -> (i32, String) {
+    let mut command = program();
+    command.arg("preset").arg("--unet").arg(tiny().join("unet/state_dict.pt"));
+    command.arg("--classifier").arg(tiny().join("classifier/state_dict.pt"));
+    run(command.arg("-o").arg(output).args(options))
+}
+
+#[test]
+fn a_checkpoint_becomes_a_preset_and_a_bundle() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("mine.toml");
+    // The classifier's pool tells the size, and its heads of 64 are one at 64 channels: the order is the same.
+    let (code, text) = preset(&file, &[]);
+    assert_eq!(code, 1, "{text}");
+    for option in ["--channels", "--schedule", "--timesteps", "--heads", "--qkv-order", "--healthy-class"] {
+        assert!(text.contains(&format!("\n  {option} ")), "{option}: {text}");
+    }
+    assert!(!text.contains("--image-size"), "{text}");
+    assert!(listing(place.path()).is_empty());
+
+    let (code, text) = preset(&file, &ANSWERS);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("unet.model_channels") && text.contains("time_embed.0.weight [128, 32]"), "{text}");
+    assert_eq!(listing(place.path()), ["mine.toml"]);
+    let (mine, tiny_preset) =
+        (Preset::load(&file.display().to_string()).unwrap(), Preset::load("tiny").unwrap());
+    assert_eq!((&mine.unet, &mine.classifier), (&tiny_preset.unet, &tiny_preset.classifier));
+    assert_eq!((&mine.image, mine.schedule), (&tiny_preset.image, tiny_preset.schedule));
+
+    let mut command = program();
+    command.arg("bundle").arg("--preset").arg(&file);
+    command.arg("--unet").arg(tiny().join("unet/state_dict.pt"));
+    command.arg("--classifier").arg(tiny().join("classifier/state_dict.pt"));
+    let bundle = place.path().join("bundle");
+    let (code, text) = run(command.args(["--gate", "quick", "-o"]).arg(&bundle));
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = run(program().arg("verify").arg(&bundle).arg("--reference").arg(tiny()));
+    assert_eq!(code, 0, "{text}");
+
+    // What is there stays.
+    let (code, text) = preset(&file, &ANSWERS);
+    assert!(code == 1 && text.contains("found a file"), "{text}");
+}
+
+#[test]
+fn wrong_usage_and_wrong_answers() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("mine.toml");
+    let (code, text) = run(program().args(["preset", "-o"]).arg(&file));
+    assert!(code == 2 && text.contains("--unet"), "{text}");
+    for (option, value) in [("--heads", "16"), ("--qkv-order", "legacy"), ("--schedule", "sqrt")] {
+        let (code, text) = preset(&file, &[option, value]);
+        assert!(code == 2 && text.contains("expected"), "{option}: {text}");
+    }
+    let (code, text) = preset(&file, &["--heads", "count:3"]);
+    assert!(
+        code == 1 && text.contains("--heads: found count:3, expected what fits the tensors: count:1"),
+        "{text}"
+    );
+    let (code, text) = run(program()
+        .args(["preset", "--unet"])
+        .arg(tiny().join("classifier/state_dict.pt"))
+        .arg("-o")
+        .arg(&file));
+    assert!(code == 1 && text.contains("a classifier has none"), "{text}");
+    let (code, text) = preset(&place.path().join("no/such/folder.toml"), &ANSWERS);
+    assert!(code == 1 && text.contains("no/such"), "{text}");
+    assert!(listing(place.path()).is_empty());
+}

@@ -1,0 +1,155 @@
+//! Every architecture of guided-diffusion against OpenAI's own package of it: each network is built by both, from one
+//! state dict with random numbers in every layer.
+//!
+//! `ANOMALENS_PYTHON_TORCH` names a Python that has torch and guided-diffusion-sdk.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anomalens_exporter::gradient::classifier_gradient;
+use anomalens_models::graph::reference::{self, Value};
+use anomalens_models::graph::{Graph, ParamSpec, Tensor};
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, UNET};
+use anomalens_models::nets;
+use anomalens_models::preset::Preset;
+use anomalens_models::weights::check_keys;
+use anomalens_tests::engines::{engines, write_bundle};
+use anomalens_tests::family::{Member, members, sizes};
+use anomalens_tests::{max_abs, npy, npy_i64, params, root};
+use ndarray::ArrayD;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// Outputs and logits, whose values are of order 1: PyTorch computes them in f32, which is a few 1e-6 from f64.
+const OUTPUT: f64 = 1e-5;
+/// Gradients, in units of their largest value, which is about 1e-2: f32 again, and fewer terms than an output has.
+const GRADIENT: f64 = 1e-4;
+/// A wrong switch is at least so many tolerances away.
+const NOTICED: f64 = 10.0;
+
+/// What OpenAI's networks have and compute, a folder for each; none without a Python for it.
+fn oracle(members: &[Member], compute: bool) -> Option<TempDir> {
+    let Ok(python) = std::env::var("ANOMALENS_PYTHON_TORCH") else {
+        assert!(std::env::var_os("CI").is_none(), "CI must set ANOMALENS_PYTHON_TORCH");
+        eprintln!("skipped: ANOMALENS_PYTHON_TORCH is not set");
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let cases: Vec<_> = members
+        .iter()
+        .map(|m| json!({"name": m.name, "network": m.network, "arguments": m.arguments, "compute": compute}))
+        .collect();
+    let list = folder.path().join("cases.json");
+    std::fs::write(&list, serde_json::to_vec(&cases).unwrap()).unwrap();
+    let script = root().join("tests/oracle/reference_networks.py");
+    let output = Command::new(python).arg("-B").arg(script).arg(&list).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(folder)
+}
+
+/// A member's network, as it is trained.
+fn graph(member: &Member, preset: &Preset) -> Graph {
+    match member.network {
+        "unet" => nets::unet(preset).unwrap(),
+        _ => nets::classifier(preset).unwrap(),
+    }
+}
+
+fn inputs(folder: &Path) -> Vec<(&'static str, Tensor)> {
+    let mut inputs = vec![
+        ("x", Tensor::F32(npy(&folder.join("x.npy")))),
+        ("t", Tensor::I64(npy_i64(&folder.join("t.npy")))),
+    ];
+    if folder.join("y.npy").exists() {
+        inputs.push(("y", Tensor::I64(npy_i64(&folder.join("y.npy")))));
+    }
+    inputs
+}
+
+/// How far outputs are from those of the folder, in units of the tolerance.
+fn distance(outputs: &[(String, ArrayD<f32>)], folder: &Path) -> f64 {
+    let apart = |(name, found): &(String, ArrayD<f32>)| {
+        let file = if name == "gradient" { "grad" } else { name };
+        let expected = npy(&folder.join(format!("{file}.npy")));
+        let largest = expected.iter().fold(0.0f64, |most, v| most.max(f64::from(v.abs())));
+        let tolerance = if name == "gradient" { GRADIENT * largest } else { OUTPUT };
+        max_abs(found, &expected) / tolerance
+    };
+    // A NaN must not be lost in a maximum.
+    outputs.iter().map(apart).fold(0.0, |most, d| if d.is_nan() || d > most { d } else { most })
+}
+
+/// How far the network of a wrong preset is from the folder's, in units of the tolerance; infinitely, where the
+/// checkpoint is refused.
+fn distance_of_wrong(member: &Member, folder: &Path) -> f64 {
+    let network = graph(member, &member.wrong);
+    if check_keys("", "", &shapes(folder), network.params()).is_err() {
+        return f64::INFINITY;
+    }
+    let network = match member.network {
+        "unet" => network,
+        _ => classifier_gradient(&network).unwrap(),
+    };
+    let weights = params(&folder.join("state_dict.pt"), network.params());
+    let inputs: Vec<(&str, Value)> = inputs(folder).into_iter().map(|(n, v)| (n, v.into())).collect();
+    let outputs = reference::run(&network, &weights, &inputs).unwrap();
+    let outputs: Vec<_> = outputs.into_iter().map(|(name, v)| (name, v.mapv(|v| v as f32))).collect();
+    distance(&outputs, folder)
+}
+
+fn shapes(folder: &Path) -> BTreeMap<String, Vec<usize>> {
+    serde_json::from_slice(&std::fs::read(folder.join("shapes.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn every_switch_computes_what_openais_networks_compute() {
+    let members = members();
+    let Some(oracle) = oracle(&members, true) else { return };
+    let mut failures = Vec::new();
+    for member in &members {
+        let folder = oracle.path().join(member.name);
+        let checkpoint = folder.join("state_dict.pt");
+        let bundle = folder.join("bundle");
+        let file = if member.network == "unet" {
+            write_bundle(&member.preset, Some(&checkpoint), None, &bundle);
+            UNET
+        } else {
+            write_bundle(&member.preset, None, Some(&checkpoint), &bundle);
+            CLASSIFIER_GRADIENT
+        };
+        for engine in engines() {
+            let mut session = engine.load(&bundle.join(file)).unwrap();
+            let outputs = session.run(&inputs(&folder)).unwrap();
+            let apart = distance(&outputs, &folder);
+            println!(
+                "{} {}, {}: {apart:.2} of the tolerance",
+                member.network,
+                member.name,
+                engine.describe()
+            );
+            if apart.is_nan() || apart > 1.0 {
+                failures.push(format!("{}, {}: {apart:.1} tolerances", member.name, engine.describe()));
+            }
+        }
+        let wrong = distance_of_wrong(member, &folder);
+        println!("{} {}, wrong: {wrong:.0} tolerances", member.network, member.name);
+        if wrong < NOTICED {
+            failures.push(format!("{}: a wrong switch is only {wrong:.1} tolerances away", member.name));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// From 64 to 512 pixels, as guided-diffusion itself chooses the levels.
+#[test]
+fn every_size_has_openais_names_and_shapes() {
+    let members = sizes();
+    let Some(oracle) = oracle(&members, false) else { return };
+    for member in &members {
+        let found = shapes(&oracle.path().join(member.name));
+        let params: Vec<ParamSpec> = graph(member, &member.preset).params().to_vec();
+        check_keys(member.name, member.network, &found, &params).unwrap();
+        println!("{}: {} tensors", member.name, found.len());
+    }
+}
