@@ -13,12 +13,14 @@
 mod file;
 mod initial;
 mod keys;
+mod precision;
 mod random;
 mod writer;
 
 pub use file::{Location, Part, Weights, WeightsError};
 pub use initial::initial;
 pub use keys::{KeyMismatch, check_keys};
+pub use precision::Precision;
 pub use random::RandomWeights;
 pub use writer::WeightsWriter;
 

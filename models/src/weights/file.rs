@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use half::f16;
 use memmap2::Mmap;
 use ndarray::ArrayD;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
@@ -42,8 +43,8 @@ pub enum WeightsError {
         /// How many tensors there are.
         found: usize,
     },
-    /// An element type other than f32.
-    #[error("weights '{}': tensor '{name}' is {found}, expected f32; convert it with tensor.float() and save again", path.display())]
+    /// An element type other than f32 and f16.
+    #[error("weights '{}': tensor '{name}' is {found}, expected f32 or f16; convert it with tensor.float() and save again", path.display())]
     DType {
         /// The file.
         path: PathBuf,
@@ -127,24 +128,27 @@ impl Weights {
         Ok(format!("{:?}", self.entry(name)?.dtype).to_lowercase())
     }
 
-    /// A copy of one tensor.
+    /// A copy of one tensor; f16 is widened, which is exact.
     ///
-    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is not f32.
+    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is neither f32 nor f16.
     pub fn read(&self, name: &str) -> Result<ArrayD<f32>, WeightsError> {
         let entry = self.entry(name)?;
-        if entry.dtype != Dtype::F32 {
-            return Err(WeightsError::DType {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                found: self.dtype(name)?,
-            });
-        }
         let Location { offset, length } = entry.location;
         let bytes = &self.map[offset as usize..(offset + length) as usize];
         // A foreign file may place its data at an odd address, so the bytes are not reinterpreted in place.
-        let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = match entry.dtype {
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            _ => {
+                return Err(WeightsError::DType {
+                    path: self.path.clone(),
+                    name: name.to_owned(),
+                    found: self.dtype(name)?,
+                });
+            }
+        };
         Ok(ArrayD::from_shape_vec(entry.shape.clone(), values)
-            .expect("the header was checked: length = product of the shape × 4"))
+            .expect("the header was checked: length = product of the shape × bytes of the type"))
     }
 
     /// The tensors whose names begin with `prefix`, seen without it, e.g. [`super::UNET_PREFIX`].
@@ -262,7 +266,7 @@ mod tests {
         }
         let file = file(&whole);
         let text = Weights::open(file.path()).unwrap().read("a").unwrap_err().to_string();
-        assert!(text.contains("'a' is bf16, expected f32"), "{text}");
+        assert!(text.contains("'a' is bf16, expected f32 or f16"), "{text}");
         assert!(matches!(Weights::open(Path::new("/nowhere.safetensors")), Err(WeightsError::Io { .. })));
     }
 }

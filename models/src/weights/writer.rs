@@ -2,29 +2,39 @@
 
 use std::io::{self, BufWriter, Write};
 
+use half::f16;
 use serde_json::json;
 
+use super::Precision;
 use crate::graph::ParamSpec;
 
-/// Writes f32 tensors as safetensors, in the order that was announced.
+/// Writes tensors as safetensors, in the order that was announced.
 pub struct WeightsWriter<W: Write> {
     out: BufWriter<W>,
-    left: std::vec::IntoIter<ParamSpec>,
+    left: std::vec::IntoIter<(ParamSpec, Precision)>,
 }
 
 impl<W: Write> WeightsWriter<W> {
-    /// Writes the header for these tensors.
+    /// Writes the header for these tensors, all f32.
     ///
     /// Errors: those of `out`.
     pub fn new(out: W, tensors: Vec<ParamSpec>) -> io::Result<Self> {
+        Self::mixed(out, tensors.into_iter().map(|spec| (spec, Precision::F32)).collect())
+    }
+
+    /// Writes the header for these tensors, each in a precision of its own.
+    ///
+    /// Errors: those of `out`.
+    pub fn mixed(out: W, tensors: Vec<(ParamSpec, Precision)>) -> io::Result<Self> {
         let mut header = serde_json::Map::new();
         let mut end = 0;
-        for ParamSpec { name, shape, .. } in &tensors {
+        for (ParamSpec { name, shape, .. }, precision) in &tensors {
             let start = end;
-            end += shape.iter().product::<usize>() * size_of::<f32>();
+            end += shape.iter().product::<usize>() * precision.bytes();
+            let dtype = precision.name().to_uppercase();
             header.insert(
                 name.clone(),
-                json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }),
+                json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, end] }),
             );
         }
         let mut header = serde_json::Value::Object(header).to_string();
@@ -36,17 +46,23 @@ impl<W: Write> WeightsWriter<W> {
         Ok(Self { out, left: tensors.into_iter() })
     }
 
-    /// Writes the next tensor's values, row-major. `name` must be the next one announced.
+    /// Writes the next tensor's values, row-major, rounded to its precision. `name` must be the next one announced.
     ///
     /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] for another name or number of values.
     pub fn write(&mut self, name: &str, values: &[f32]) -> io::Result<()> {
-        let next = self.left.next().ok_or_else(|| out_of_step(name, "no more tensors".into()))?;
+        let (next, precision) =
+            self.left.next().ok_or_else(|| out_of_step(name, "no more tensors".into()))?;
         let length: usize = next.shape.iter().product();
         if next.name != name || length != values.len() {
             let expected = format!("{length} values of '{}'", next.name);
             return Err(out_of_step(&format!("{} values of '{name}'", values.len()), expected));
         }
-        values.iter().try_for_each(|v| self.out.write_all(&v.to_le_bytes()))
+        match precision {
+            Precision::F32 => values.iter().try_for_each(|v| self.out.write_all(&v.to_le_bytes())),
+            Precision::F16 => {
+                values.iter().try_for_each(|v| self.out.write_all(&f16::from_f32(*v).to_le_bytes()))
+            }
+        }
     }
 
     /// Flushes and gives the output back.
@@ -54,7 +70,7 @@ impl<W: Write> WeightsWriter<W> {
     /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] if a tensor was not written.
     pub fn finish(mut self) -> io::Result<W> {
         match self.left.next() {
-            Some(next) => Err(out_of_step("the end", format!("'{}'", next.name))),
+            Some((next, _)) => Err(out_of_step("the end", format!("'{}'", next.name))),
             None => self.out.into_inner().map_err(io::IntoInnerError::into_error),
         }
     }
@@ -97,6 +113,31 @@ mod tests {
         let bytes = std::fs::read(file.path()).unwrap();
         let other = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(other.tensor("a").unwrap().data(), 4.0f32.to_le_bytes());
+    }
+
+    #[test]
+    fn halves_are_rounded_and_read_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let precisions = [Precision::F16, Precision::F32, Precision::F16];
+        let tensors = specs().into_iter().zip(precisions).collect();
+        let mut writer = WeightsWriter::mixed(file.reopen().unwrap(), tensors).unwrap();
+        let values = [1.0, 0.1, -0.0, 7e4];
+        writer.write("b.weight", &values).unwrap();
+        writer.write("a", &[0.1]).unwrap();
+        writer.write("empty", &[]).unwrap();
+        writer.finish().unwrap();
+
+        let weights = Weights::open(file.path()).unwrap();
+        let found = weights.read("b.weight").unwrap();
+        assert_eq!(found.as_slice().unwrap(), values.map(|v| Precision::F16.round(v)));
+        assert_eq!(weights.read("a").unwrap().first(), Some(&0.1));
+        assert_eq!(
+            (weights.dtype("b.weight").unwrap(), weights.dtype("a").unwrap()),
+            ("f16".into(), "f32".into())
+        );
+        let bytes = std::fs::read(file.path()).unwrap();
+        let other = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(other.tensor("b.weight").unwrap().data()[2..4], 0x2e66u16.to_le_bytes());
     }
 
     #[test]
