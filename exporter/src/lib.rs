@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod compare;
 pub mod gate;
 pub mod gradient;
+pub mod import;
 pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;
