@@ -25,13 +25,16 @@ use anomalens_models::manifest::{
 use anomalens_models::nets;
 use anomalens_models::output::{OutputError, OutputFolder};
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{CLASSIFIER_PREFIX, UNET_PREFIX, Weights, WeightsError, WeightsWriter};
+use anomalens_models::weights::{
+    CLASSIFIER_PREFIX, Precision, UNET_PREFIX, Weights, WeightsError, WeightsWriter,
+};
 use prost::Message;
 
 use crate::checkpoint::CheckpointError;
 use crate::gate::{self, Gate, GateError, Subject};
 use crate::gradient::{GradientError, classifier_gradient};
-use crate::lower::{Lowering, MissingParameter, lower};
+use crate::lower::{Lowering, MissingParameter, lower, of_params};
+use crate::target::Target;
 
 /// The program that writes bundles, with its version.
 const TOOL: &str = concat!("anomalens-export ", env!("CARGO_PKG_VERSION"));
@@ -46,6 +49,10 @@ pub struct Request<'a> {
     pub classifier: Option<Source>,
     /// The bundle's folder: new or empty.
     pub output: &'a Path,
+    /// What the U-Net is lowered for; the classifier's gradient is always portable.
+    pub target: Target,
+    /// What the U-Net is stored in and computes in; the classifier's gradient is always f32: in fewer bits it is a fifth off.
+    pub precision: Precision,
     /// How thoroughly the graphs are compared.
     pub gate: Gate,
     /// Where the weights come from, in a person's words.
@@ -98,6 +105,16 @@ pub enum WriteError {
     /// A graph wants a parameter that its network does not have.
     #[error(transparent)]
     Lower(#[from] MissingParameter),
+    /// A parameter that f16 cannot hold.
+    #[error(
+        "parameter '{name}' holds {found}, expected at most 65504 for f16; write the bundle with --precision f32"
+    )]
+    Overflow {
+        /// The parameter.
+        name: String,
+        /// Its value.
+        found: f32,
+    },
     /// The folder cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -122,6 +139,8 @@ struct Network<'a> {
     prefix: &'static str,
     source: &'a Source,
     classes: usize,
+    target: Target,
+    precision: Precision,
 }
 
 /// Writes a bundle. Returns its manifest.
@@ -144,8 +163,8 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
 
     let timesteps = request.preset.schedule.timesteps;
     let subject = |n| {
-        let &Network { ref run, file, prefix, source, classes, .. } = n;
-        Subject { file, graph: run, params: source, prefix, timesteps, classes }
+        let &Network { ref run, file, prefix, source, classes, target, precision, .. } = n;
+        Subject { file, graph: run, params: source, prefix, timesteps, classes, target, precision }
     };
     let subjects: Vec<Subject<'_>> = networks.iter().map(subject).collect();
     let verification =
@@ -160,8 +179,8 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         training,
         step_convention: "max(level - 1, 0)".into(),
         clamp: "none".into(),
-        target: "portable".into(),
-        precision: "f32".into(),
+        target: request.target.name().into(),
+        precision: request.precision.name().into(),
         verification,
         files: Default::default(),
     };
@@ -187,6 +206,8 @@ fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError
             prefix: UNET_PREFIX,
             source,
             classes,
+            target: request.target,
+            precision: request.precision,
         });
     }
     if let Some(source) = &request.classifier {
@@ -194,7 +215,8 @@ fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError
         let run = classifier_gradient(&graph)?;
         let classes = request.preset.classifier.classes;
         let (file, prefix) = (CLASSIFIER_GRADIENT, CLASSIFIER_PREFIX);
-        networks.push(Network { graph, run, file, prefix, source, classes });
+        let (target, precision) = (Target::Portable, Precision::F32);
+        networks.push(Network { graph, run, file, prefix, source, classes, target, precision });
     }
     Ok(networks)
 }
@@ -207,17 +229,26 @@ fn write_weights(
     let full = |error: io::Error| folder.error(WEIGHTS, error);
     let named =
         |n: &Network<'_>, p: &ParamSpec| ParamSpec { name: format!("{}{}", n.prefix, p.name), ..p.clone() };
-    let specs = networks.iter().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
+    let stored: Vec<_> = networks.iter().map(|n| of_params(&n.graph, n.precision)).collect();
+    let specs = networks
+        .iter()
+        .zip(&stored)
+        .flat_map(|(n, stored)| n.graph.params().iter().map(move |p| (named(n, p), stored[&p.name])));
     let total = networks.iter().map(|n| n.graph.param_count()).sum();
     let file = File::create(folder.path().join(WEIGHTS)).map_err(full)?;
-    let mut writer = WeightsWriter::new(file, specs).map_err(full)?;
+    let mut writer = WeightsWriter::mixed(file, specs.collect()).map_err(full)?;
     let mut done = 0;
-    for network in networks {
+    for (network, stored) in networks.iter().zip(&stored) {
         for param in network.graph.params() {
             let values = network.source.read(&param.name)?;
             let values = values.as_standard_layout();
             let values = values.as_slice().expect("made contiguous by the line above");
-            writer.write(&named(network, param).name, values).map_err(full)?;
+            let (name, precision) = (named(network, param).name, stored[&param.name]);
+            let overflows = |v: &&f32| v.is_finite() && precision.round(**v).is_infinite();
+            if let Some(&found) = values.iter().find(overflows) {
+                return Err(WriteError::Overflow { name, found });
+            }
+            writer.write(&name, values).map_err(full)?;
             done += values.len();
             if progress(Event::Weights { done, total }).is_break() {
                 return Err(WriteError::Stopped);
@@ -241,6 +272,8 @@ fn write_graphs(
         let model = lower(
             &network.run,
             &Lowering {
+                target: network.target,
+                precision: network.precision,
                 weights_file: WEIGHTS,
                 locate: &|name| part.location(name).ok(),
                 metadata: &[

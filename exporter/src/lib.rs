@@ -10,4 +10,5 @@ pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;
 mod pt;
+pub mod target;
 pub mod verify;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{BundleError, CLASSIFIER_GRADIENT, Manifest, ParityCheck, UNET};
+use anomalens_models::weights::Precision;
 use anomalens_runtime::engine::{Engine, EngineError, Port};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
@@ -124,7 +125,11 @@ pub fn verify(
             (true, true) => {
                 for engine in engines {
                     say(&format!("{file}: {}", engine.describe()));
-                    compare_part(&**engine, &bundle.join(file), &folder, outputs, &mut report.lines)?;
+                    // The classifier's gradient is f32 in every bundle.
+                    let precision =
+                        Precision::by_name(&manifest.precision).filter(|_| file == UNET).unwrap_or_default();
+                    let onnx = bundle.join(file);
+                    compare_part(&**engine, &onnx, &folder, outputs, precision, &mut report.lines)?;
                 }
             }
         }
@@ -141,6 +146,7 @@ fn compare_part(
     onnx: &Path,
     folder: &Path,
     outputs: &[(&str, &str)],
+    precision: Precision,
     lines: &mut Vec<Line>,
 ) -> Result<(), VerifyError> {
     let mut session = engine.load(onnx)?;
@@ -170,7 +176,7 @@ fn compare_part(
             batch,
             max_abs: difference.max_abs,
             max_rel: difference.max_rel,
-            tolerance: compare::tolerance(name, &expected),
+            tolerance: compare::tolerance(name, &expected, precision),
         };
         lines.push(Line { engine: engine.describe(), check, difference });
     }

@@ -10,11 +10,12 @@ use anomalens_exporter::checkpoint::Checkpoint;
 use anomalens_exporter::gate::{self, Gate, GateError, Subject};
 use anomalens_exporter::lower::{Lowering, lower};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
+use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
 use anomalens_models::manifest::{UNET, Verification, WEIGHTS};
 use anomalens_models::nets;
 use anomalens_models::preset::{Preset, QkvOrder};
-use anomalens_models::weights::{RandomWeights, UNET_PREFIX, Weights};
+use anomalens_models::weights::{Precision, RandomWeights, UNET_PREFIX, Weights};
 use prost::Message;
 use support::listing;
 
@@ -32,6 +33,8 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         unet: Some(Source::Checkpoint(checkpoint())),
         classifier: None,
         output: &folder,
+        target: Target::Portable,
+        precision: Precision::F32,
         gate: Gate::None,
         note: None,
         card: None,
@@ -47,6 +50,8 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         prefix: UNET_PREFIX,
         timesteps: 1000,
         classes: 2,
+        target: Target::Portable,
+        precision: Precision::F32,
     };
     gate::run(&folder, &[subject], Gate::Quick, &mut |_| ControlFlow::Continue(()))
 }
@@ -54,8 +59,13 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
 fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
     let weights = Weights::open(&folder.join(WEIGHTS)).unwrap();
     let part = weights.part(UNET_PREFIX);
-    let lowering =
-        Lowering { weights_file: WEIGHTS, locate: &|name| part.location(name).ok(), metadata: &[] };
+    let lowering = Lowering {
+        target: Target::Portable,
+        precision: Precision::F32,
+        weights_file: WEIGHTS,
+        locate: &|name| part.location(name).ok(),
+        metadata: &[],
+    };
     lower(graph, &lowering).unwrap().encode_to_vec()
 }
 
@@ -124,6 +134,8 @@ fn whatever_fails_nothing_is_left() {
         unet,
         classifier,
         output: &output,
+        target: Target::Portable,
+        precision: Precision::F32,
         gate,
         note: None,
         card: None,

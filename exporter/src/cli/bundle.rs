@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anomalens_exporter::bundle::{Event, Request, Source, write};
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
+use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
 use anomalens_models::manifest::{Manifest, ParityCheck};
 use anomalens_models::nets;
@@ -32,6 +33,8 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         unet,
         classifier,
         output: &args.output,
+        target: args.target,
+        precision: args.precision.into(),
         gate: args.gate.into(),
         note: args.note.as_deref(),
         card: card.as_deref(),
@@ -76,13 +79,17 @@ fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
 fn report(output: &Path, manifest: &Manifest) {
     let verification = &manifest.verification;
     println!("wrote {}: {}", output.display(), manifest.files.keys().cloned().collect::<Vec<_>>().join(", "));
-    if !verification.passed() {
-        println!("unverified ({}): translate wants --unverified", verification.note);
-        return;
-    }
-    println!("parity gate {}, passed; engines: {}", verification.gate, verification.engines.join(", "));
-    if !verification.note.is_empty() {
-        println!("note: {}", verification.note);
+    if verification.passed() {
+        println!("parity gate {}, passed; engines: {}", verification.gate, verification.engines.join(", "));
+        if !verification.note.is_empty() {
+            println!("note: {}", verification.note);
+        }
+    } else {
+        println!("unverified ({}): translate refuses it without --unverified", verification.note);
+        if manifest.target != Target::Portable.name() {
+            let way_out = "on a machine that has what it is for, run";
+            println!("{way_out}: anomalens-export verify {} --device cuda", output.display());
+        }
     }
     for ParityCheck { output, between, batch, max_abs, max_rel, tolerance } in &verification.checks {
         println!(
