@@ -10,7 +10,7 @@ use ndarray::{ArrayD, IxDyn};
 pub const OUTPUT: f64 = 1e-5;
 
 /// The same of a graph in f16. Its 11 bits round each value by up to 2⁻¹¹ = 5e-4; over the hundred or so roundings on a
-/// path through a network it came to 8e-4, and a wrong sample or label changes outputs by 1e-1.
+/// path through a network it came to 1.4e-3, and a wrong sample or label changes outputs by 1e-1.
 pub const OUTPUT_F16: f64 = 1e-2;
 
 /// A graph imported back and interpreted in f64, against the same parameters: the same, in units of the maximum of the

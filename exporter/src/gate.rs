@@ -5,7 +5,7 @@
 //! the samples of a batch is caught too. What the reference computes with are the parameters as they were brought:
 //! a fault in writing them shows, and in any network, since they are also read back and compared bit by bit.
 //!
-//! A graph for kernels that this machine does not have is imported back and interpreted ([`mod@imported`]): that proves
+//! A graph for kernels that this machine does not have is imported back and interpreted (`imported`): that proves
 //! what it says, and nothing of the kernels, so the bundle stays unverified.
 
 mod imported;

@@ -4,7 +4,7 @@
 //! float initialisers, also in a file beside the model ─> parameters, read when they are asked for
 //! integer initialisers                                ─> shapes, axes, …: folded into the primitives
 //! first dimension of each input                       ─> the batch, the one open dimension
-//! nodes                                               ─> primitives and composites, by one table ([`mod@ops`])
+//! nodes                                               ─> primitives and composites, by one table (`ops`)
 //! ```
 //!
 //! Shapes are inferred anew by the graph's own rules; what the model declares of its outputs must agree. f16 is a way to
@@ -149,6 +149,9 @@ impl Importer {
             .values
             .get(info.name())
             .ok_or_else(|| fail("no value of that name".into(), "the value of a node or an input".into()))?;
+        if self.b.ty(id).dtype != DType::F32 {
+            return Err(fail("integers".into(), "floating point".into()));
+        }
         let shape = self.b.shape(id);
         if let Some((_, dims)) = declared(info) {
             let fits = |(dim, declared): (&Dim, &Option<usize>)| match (dim, declared) {

@@ -2,12 +2,12 @@
 //!
 //! | target | runs on | |
 //! |---|---|---|
-//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time ([`mod@ops`]) |
-//! | `ort-cuda` | ONNX Runtime's CUDA provider | channels last, group norms fused ([`mod@cuda`]); what needs neither as above |
+//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`) |
+//! | `ort-cuda` | ONNX Runtime's CUDA provider | channels last, group norms fused (`cuda`); what needs neither as above |
 //!
 //! Opset 21, IR 10; every value has a name that says where in the network it stands, and a shape with the batch as the
 //! one symbolic dimension. Parameters are not copied: they point into the bundle's weights file (external data). Inputs
-//! and outputs are f32 with the channels first, whatever stands between ([`mod@form`], [`mod@precision`]).
+//! and outputs are f32 with the channels first, whatever stands between (`form`, `precision`).
 
 mod cuda;
 mod form;

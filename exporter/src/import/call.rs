@@ -10,7 +10,7 @@ use crate::onnx::{AttributeProto, GraphProto, NodeProto};
 pub(super) struct Call<'a> {
     importer: &'a mut Importer,
     node: &'a NodeProto,
-    place: Place,
+    place: Box<Place>,
     scope: &'a str,
     op: &'static Op,
 }
@@ -52,7 +52,7 @@ impl<'a> Call<'a> {
         self.importer
             .b
             .at(self.scope, f)
-            .map_err(|source| ImportError::Graph { place: self.place.clone(), source })
+            .map_err(|source| ImportError::Graph { place: self.place.clone(), source: Box::new(source) })
     }
 
     pub(super) fn primitive(&mut self, op: Primitive, inputs: &[NodeId]) -> Result<NodeId, ImportError> {
@@ -211,7 +211,7 @@ impl<'a> Call<'a> {
         };
         let mut dims: Vec<Option<Dim>> = target.iter().enumerate().map(keep).collect();
         let known = |d: &Option<Dim>| if let Some(Dim::Len(len)) = d { *len } else { 1 };
-        let product: usize = dims.iter().map(known).product();
+        let product = dims.iter().map(known).fold(1usize, usize::saturating_mul);
         let batched = dims.contains(&Some(Dim::N));
         if let Some(open) = target.iter().position(|len| *len == -1) {
             dims[open] = Some(match from.has_batch() && !batched && open == 0 {
@@ -227,24 +227,24 @@ impl<'a> Call<'a> {
     }
 }
 
-pub(super) fn place(graph: &GraphProto, node: &NodeProto) -> Place {
+pub(super) fn place(graph: &GraphProto, node: &NodeProto) -> Box<Place> {
     let named = Some(node.name()).filter(|n| !n.is_empty());
-    Place {
+    Box::new(Place {
         graph: graph.name().to_owned(),
         node: named.or(node.output.first().map(String::as_str)).unwrap_or_default().to_owned(),
         op: match node.domain() {
             "" => node.op_type().to_owned(),
             domain => format!("{domain}.{}", node.op_type()),
         },
-    }
+    })
 }
 
 fn show(attribute: &AttributeProto) -> String {
-    match AttributeType::try_from(attribute.r#type()) {
-        Ok(AttributeType::Int) => attribute.i().to_string(),
-        Ok(AttributeType::Float) => attribute.f().to_string(),
-        Ok(AttributeType::Ints) => format!("{:?}", attribute.ints),
-        Ok(AttributeType::String) => format!("'{}'", String::from_utf8_lossy(attribute.s())),
+    match attribute.r#type() {
+        AttributeType::Int => attribute.i().to_string(),
+        AttributeType::Float => attribute.f().to_string(),
+        AttributeType::Ints => format!("{:?}", attribute.ints),
+        AttributeType::String => format!("'{}'", String::from_utf8_lossy(attribute.s())),
         _ => "another type".to_owned(),
     }
 }

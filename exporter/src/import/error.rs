@@ -59,7 +59,7 @@ pub enum ImportError {
     #[error("{place}: this operator is not supported; supported are {supported}")]
     Op {
         /// The node.
-        place: Place,
+        place: Box<Place>,
         /// All that are.
         supported: String,
     },
@@ -67,7 +67,7 @@ pub enum ImportError {
     #[error("{place}: attribute {attribute}: found {found}, supported: {supported}")]
     Attribute {
         /// The node.
-        place: Place,
+        place: Box<Place>,
         /// The attribute.
         attribute: String,
         /// Its value.
@@ -79,7 +79,7 @@ pub enum ImportError {
     #[error("{place}: operand {operand}: found {found}, supported: {supported}")]
     Operand {
         /// The node.
-        place: Place,
+        place: Box<Place>,
         /// Its position among the node's inputs.
         operand: usize,
         /// What was found.
@@ -91,9 +91,9 @@ pub enum ImportError {
     #[error("{place}: {source}")]
     Graph {
         /// The node.
-        place: Place,
+        place: Box<Place>,
         /// The shape rule.
-        source: GraphError,
+        source: Box<GraphError>,
     },
     /// A stored tensor that cannot be read.
     #[error("tensor '{tensor}': found {found}, expected {expected}")]

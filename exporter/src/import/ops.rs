@@ -184,10 +184,10 @@ fn pad(c: &mut Call<'_>) -> Values {
     }
     for (i, &axis) in axes.iter().enumerate() {
         let axis = c.axis("axes", axis, rank)?;
-        let (Ok(before), Ok(after)) = (usize::try_from(pads[i]), usize::try_from(pads[axes.len() + i]))
-        else {
-            return Err(c.bad(1, format!("{pads:?}"), "no negative numbers"));
+        let (Ok(before), Ok(after)) = (u16::try_from(pads[i]), u16::try_from(pads[axes.len() + i])) else {
+            return Err(c.bad(1, format!("{pads:?}"), "numbers from 0 to 65535"));
         };
+        let (before, after) = (usize::from(before), usize::from(after));
         if before + after > 0 {
             x = c.primitive(Primitive::Pad { axis, before, after }, &[x])?;
         }
@@ -298,7 +298,7 @@ fn window(c: &Call<'_>, kernel: &Shape) -> Result<[usize; 2], ImportError> {
         return Err(c.unsupported("kernel_shape", &format!("the sides of the weights {kernel}")));
     }
     let number = |name: &str, value: i64| {
-        usize::try_from(value).map_err(|_| c.unsupported(name, "no negative number"))
+        u16::try_from(value).map(usize::from).map_err(|_| c.unsupported(name, "a number from 0 to 65535"))
     };
     Ok([number("strides", alike("strides", 1, 2)?)?, number("pads", alike("pads", 0, 4)?)?])
 }
@@ -349,12 +349,12 @@ fn resize(c: &mut Call<'_>) -> Values {
     c.only_text("coordinate_transformation_mode", "half_pixel", "asymmetric")?;
     c.only_text("nearest_mode", "round_prefer_floor", "floor")?;
     let (x, scales) = (c.operand(0)?, c.floats(2)?.unwrap_or_default());
-    let whole = |f: f32| f >= 1.0 && f.fract() == 0.0;
+    let whole = |f: f32| (1.0..=1024.0).contains(&f) && f.fract() == 0.0;
     match scales[..] {
         [1.0, 1.0, f, g] if f == g && whole(f) => {
             Ok(vec![c.primitive(Primitive::Resize { factor: f as usize }, &[x])?])
         }
-        [1.0, f, g, 1.0] if f == g && whole(f) => {
+        [1.0, f, g, 1.0] if f == g && whole(f) && c.shape(x).rank() == 4 => {
             let x = c.channels_first(x)?;
             let y = c.primitive(Primitive::Resize { factor: f as usize }, &[x])?;
             Ok(vec![c.channels_last(y)?])
