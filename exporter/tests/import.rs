@@ -93,9 +93,11 @@ fn what_is_lowered_comes_back() {
             let error = apart(&back.graph, &back, &graph, &weights);
             println!("{name}, {}: {error:.1e}", graph.name());
             assert!(error <= F64, "{name}, {}: {error:.1e}", graph.name());
-            // A wrong weight shows.
-            let other = RandomWeights::new(4, graph.params());
-            assert!(apart(&back.graph, &back, &graph, &other) > 1e3 * F64, "{name}");
+            if name == "tiny" {
+                // Other weights show.
+                let other = RandomWeights::new(4, graph.params());
+                assert!(apart(&back.graph, &back, &graph, &other) > 1e3 * F64, "{}", graph.name());
+            }
         }
     }
 }
