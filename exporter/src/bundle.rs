@@ -22,14 +22,15 @@ use anomalens_models::graph::{GraphError, ParamSpec};
 use anomalens_models::manifest::{FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS};
 use anomalens_models::output::{OutputError, OutputFolder};
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{Weights, WeightsError, WeightsWriter};
+use anomalens_models::weights::{Precision, Weights, WeightsError, WeightsWriter};
 use prost::Message;
 
 use crate::checkpoint::CheckpointError;
 use crate::gate::{self, Gate, GateError, Subject};
 use crate::gradient::GradientError;
-use crate::lower::{Lowering, MissingParameter, lower};
+use crate::lower::{Lowering, MissingParameter, lower, of_params};
 use crate::parts::Part;
+use crate::target::Target;
 
 /// The program that writes bundles, with its version.
 const TOOL: &str = concat!("anomalens-export ", env!("CARGO_PKG_VERSION"));
@@ -44,6 +45,10 @@ pub struct Request<'a> {
     pub classifier: Option<Source>,
     /// The bundle's folder: new or empty.
     pub output: &'a Path,
+    /// What the U-Net is lowered for; the classifier's gradient is always portable.
+    pub target: Target,
+    /// What the U-Net is stored in and computes in; the classifier's gradient is always f32: in fewer bits it is a fifth off.
+    pub precision: Precision,
     /// How thoroughly the graphs are compared.
     pub gate: Gate,
     /// Where the weights come from, in a person's words.
@@ -96,6 +101,16 @@ pub enum WriteError {
     /// A graph wants a parameter that its network does not have.
     #[error(transparent)]
     Lower(#[from] MissingParameter),
+    /// A parameter that f16 cannot hold.
+    #[error(
+        "parameter '{name}' holds {found}, expected at most 65504 for f16; write the bundle with --precision f32"
+    )]
+    Overflow {
+        /// The parameter.
+        name: String,
+        /// Its value.
+        found: f32,
+    },
     /// The folder cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -148,8 +163,8 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         training,
         step_convention: "max(level - 1, 0)".into(),
         clamp: "none".into(),
-        target: "portable".into(),
-        precision: "f32".into(),
+        target: request.target.name().into(),
+        precision: request.precision.name().into(),
         verification,
         files: Default::default(),
     };
@@ -166,7 +181,8 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
 fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError> {
     let mut networks = Vec::new();
     if let Some(source) = &request.unet {
-        networks.push(Network { part: Part::unet(request.preset)?, source });
+        networks
+            .push(Network { part: Part::unet(request.preset, request.target, request.precision)?, source });
     }
     if let Some(source) = &request.classifier {
         networks.push(Network { part: Part::classifier(request.preset)?, source });
@@ -182,17 +198,25 @@ fn write_weights(
     let full = |error: io::Error| folder.error(WEIGHTS, error);
     let named = |n: &Part, p: &ParamSpec| ParamSpec { name: format!("{}{}", n.prefix, p.name), ..p.clone() };
     let parts = || networks.iter().map(|n| &n.part);
-    let specs = parts().flat_map(|n| n.graph.params().iter().map(|p| named(n, p))).collect();
+    let stored: Vec<_> = parts().map(|part| of_params(&part.graph, part.precision)).collect();
+    let specs = parts().zip(&stored).flat_map(|(part, stored)| {
+        part.graph.params().iter().map(move |p| (named(part, p), stored[&p.name]))
+    });
     let total = parts().map(|n| n.graph.param_count()).sum();
     let file = File::create(folder.path().join(WEIGHTS)).map_err(full)?;
-    let mut writer = WeightsWriter::new(file, specs).map_err(full)?;
+    let mut writer = WeightsWriter::mixed(file, specs.collect()).map_err(full)?;
     let mut done = 0;
-    for Network { part, source } in networks {
+    for (Network { part, source }, stored) in networks.iter().zip(&stored) {
         for param in part.graph.params() {
             let values = source.read(&param.name)?;
             let values = values.as_standard_layout();
             let values = values.as_slice().expect("made contiguous by the line above");
-            writer.write(&named(part, param).name, values).map_err(full)?;
+            let (name, precision) = (named(part, param).name, stored[&param.name]);
+            let overflows = |v: &&f32| v.is_finite() && precision.round(**v).is_infinite();
+            if let Some(&found) = values.iter().find(overflows) {
+                return Err(WriteError::Overflow { name, found });
+            }
+            writer.write(&name, values).map_err(full)?;
             done += values.len();
             if progress(Event::Weights { done, total }).is_break() {
                 return Err(WriteError::Stopped);
@@ -216,6 +240,8 @@ fn write_graphs(
         let model = lower(
             &network.run,
             &Lowering {
+                target: network.target,
+                precision: network.precision,
                 weights_file: WEIGHTS,
                 locate: &|name| part.location(name).ok(),
                 metadata: &[

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anomalens_exporter::gate::Gate;
+use anomalens_exporter::target::Target;
 use anomalens_models::manifest::ParityCheck;
+use anomalens_models::weights::Precision;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
@@ -63,10 +65,12 @@ Examples:
   anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats
   anomalens-export bundle --preset brats256 --unet run.pt --unet-key state_dict -o brats
   anomalens-export bundle --preset my-networks.toml --random-weights 7 -o timing --gate quick
+  anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats-cuda \
+      --target ort-cuda --precision f16
 
 Each checkpoint is a .pt (a state_dict() saved by PyTorch 1.6 or later) or a .safetensors file, told apart by its
 content. Without a classifier, translate runs with --scale 0 only. If the graphs are over tolerance, nothing is
-written."
+written. What this machine cannot run is written unverified: `anomalens-export verify` it where it shall run."
     )]
     Bundle(BundleArgs),
     /// Write a checkpoint in another format: .pt to .safetensors, and back
@@ -117,6 +121,12 @@ struct BundleArgs {
     /// The bundle's folder: new or empty
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Kernels that the U-Net is lowered for: `portable` runs anywhere, `ort-cuda` by ONNX Runtime on a GPU alone
+    #[arg(long, value_enum, default_value_t = Target::Portable)]
+    target: Target,
+    /// What the U-Net is stored in and computes in; the classifier's gradient is always f32
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
     /// How thoroughly the written graphs are compared: `full` lets the slow reference interpreter take part on larger
     /// networks, `none` marks the bundle unverified
     #[arg(long, value_enum, default_value_t = GateArg::Full)]
@@ -149,6 +159,21 @@ struct VerifyArgs {
     /// Let CUDA round the inputs of products to TF32
     #[arg(long)]
     tf32: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    F32,
+    F16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::F16 => Self::F16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -2,11 +2,20 @@
 
 use std::fmt;
 
+use anomalens_models::weights::Precision;
 use ndarray::{ArrayD, IxDyn};
 
 /// Outputs, logits: maximum absolute difference, in units of the larger of 1 and the maximum of the right-hand
 /// side. f32 itself is 2e-6 away from f64 on the reference vectors; flipping one label changes them by 1e-1.
 pub const OUTPUT: f64 = 1e-5;
+
+/// The same of a graph in f16. Its 11 bits round each value by up to 2⁻¹¹ = 5e-4; over the hundred or so roundings on a
+/// path through a network it came to 1.4e-3, and a wrong sample or label changes outputs by 1e-1.
+pub const OUTPUT_F16: f64 = 1e-2;
+
+/// A graph imported back and interpreted in f64, against the same parameters: the same, in units of the maximum of the
+/// right-hand side. Only the order of sums differs; f64 rounds by 1e-16.
+pub const IMPORTED: f64 = 1e-10;
 
 /// Input gradients: the same, in units of the maximum of the right-hand side (gradients have no natural size).
 /// On the reference vectors, whose maximum is 2e-3, this is 1e-6; f32 is 1.3e-8 away from f64 there.
@@ -16,9 +25,18 @@ pub const GRADIENT: f64 = 5e-4;
 const GRADIENT_NAME: &str = "gradient";
 
 /// How far an output may be from what is expected, as a maximum absolute difference.
-pub fn tolerance(output: &str, expected: &ArrayD<f64>) -> f64 {
-    let largest = expected.iter().fold(0.0f64, |max, v| max.max(v.abs()));
-    if output == GRADIENT_NAME { GRADIENT * largest } else { OUTPUT * largest.max(1.0) }
+pub fn tolerance(output: &str, expected: &ArrayD<f64>, precision: Precision) -> f64 {
+    let largest = largest(expected);
+    match precision {
+        _ if output == GRADIENT_NAME => GRADIENT * largest,
+        Precision::F32 => OUTPUT * largest.max(1.0),
+        Precision::F16 => OUTPUT_F16 * largest.max(1.0),
+    }
+}
+
+/// The largest absolute value.
+pub fn largest(values: &ArrayD<f64>) -> f64 {
+    values.iter().fold(0.0f64, |max, v| max.max(v.abs()))
 }
 
 /// How far two arrays of one shape are apart.
@@ -52,10 +70,9 @@ pub fn difference(found: &ArrayD<f64>, expected: &ArrayD<f64>) -> Option<Differe
         return None;
     }
     let mut worst = (0.0, IxDyn(&vec![0; found.ndim()]));
-    let mut largest = 0.0f64;
+    let largest = largest(expected);
     for ((index, &a), &b) in found.indexed_iter().zip(expected) {
         let apart = if a.is_finite() && b.is_finite() { (a - b).abs() } else { f64::INFINITY };
-        largest = largest.max(b.abs());
         if apart > worst.0 {
             worst = (apart, index);
         }
@@ -101,8 +118,10 @@ mod tests {
     #[test]
     fn tolerances_follow_the_size_of_what_is_expected() {
         let of = |v: f64| arr2(&[[v, 0.0]]).into_dyn();
-        assert_eq!(tolerance("out", &of(-0.1)), OUTPUT);
-        assert_eq!(tolerance("logits", &of(-3.0)), 3.0 * OUTPUT);
-        assert_eq!(tolerance("gradient", &of(2e-3)), 1e-6);
+        let f32 = |output, v| tolerance(output, &of(v), Precision::F32);
+        assert_eq!(f32("out", -0.1), OUTPUT);
+        assert_eq!(f32("logits", -3.0), 3.0 * OUTPUT);
+        assert_eq!(f32("gradient", 2e-3), 1e-6);
+        assert_eq!(tolerance("out", &of(-3.0), Precision::F16), 3.0 * OUTPUT_F16);
     }
 }

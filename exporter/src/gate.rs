@@ -4,6 +4,12 @@
 //! Inputs are random but seeded. The same three samples go in one by one and together, so that a graph that mixes
 //! the samples of a batch is caught too. What the reference computes with are the parameters as they were brought:
 //! a fault in writing them shows, and in any network, since they are also read back and compared bit by bit.
+//!
+//! A graph for kernels that this machine does not have is imported back and interpreted (`imported`): that proves
+//! what it says, and nothing of the kernels, so the bundle stays unverified.
+
+mod engines;
+mod imported;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,14 +17,21 @@ use std::path::Path;
 use anomalens_models::graph::reference::{self, ReferenceError, Value};
 use anomalens_models::graph::{Graph, ParamSource, Tensor, describe};
 use anomalens_models::manifest::{ParityCheck, Verification, WEIGHTS};
-use anomalens_models::weights::{Weights, WeightsError};
-use anomalens_runtime::engine::{self, Device, Engine, EngineChoice, EngineError, EngineOptions};
+use anomalens_models::weights::{Precision, Weights, WeightsError};
+use anomalens_runtime::engine::{Engine, EngineError};
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::compare::{self, Difference};
+use crate::import::ImportError;
+use crate::lower::of_params;
+use crate::target::Target;
+
+use engines::engines_for;
+pub use engines::{Engines, found_engines};
+pub(crate) use engines::{can_run, short_name};
 
 /// How thorough the gate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +79,10 @@ pub struct Subject<'a> {
     pub timesteps: usize,
     /// Labels that go in are below it.
     pub classes: usize,
+    /// What the file is lowered for.
+    pub target: Target,
+    /// What it computes in.
+    pub precision: Precision,
 }
 
 /// Why a bundle did not pass.
@@ -117,6 +134,9 @@ pub enum GateError {
     /// An engine failed.
     #[error("parity gate: {0}")]
     Engine(#[from] EngineError),
+    /// A graph could not be imported back.
+    #[error("parity gate: {0}")]
+    Import(#[from] ImportError),
     /// The written weights could not be read back.
     #[error("parity gate: {0}")]
     Weights(#[from] WeightsError),
@@ -162,7 +182,7 @@ pub fn run(
     next(say, &format!("read {WEIGHTS} back"))?;
     let weights = check_weights(folder, subjects)?;
     let Outcome { mut verification, failures } =
-        examine(folder, subjects, gate, found_engines(Device::Cpu, false)?, say)?;
+        examine(folder, subjects, gate, engines_for(subjects)?, say)?;
     verification.checks.insert(0, weights);
     let (checks, failed) = (verification.checks.len(), failures.len());
     let excess =
@@ -197,19 +217,30 @@ pub fn examine(
     for subject in subjects {
         let inputs = draw(subject);
         let mut sides = Vec::new();
-        for engine in &engines {
-            let name = engine.describe();
-            next(say, &format!("{}: {name}", subject.file))?;
+        for engine in engines.iter().filter(|e| can_run(&***e, subject.target, subject.precision)) {
+            next(say, &format!("{}: {}", subject.file, engine.describe()))?;
             sides.push(run_engine(&**engine, &folder.join(subject.file), &inputs)?);
         }
+        let run = !sides.is_empty();
         let macs = describe::describe(subject.graph).macs * BATCH as u64;
-        if macs <= if gate == Gate::Full { FULL_MACS } else { QUICK_MACS } {
+        let small = macs <= if gate == Gate::Full { FULL_MACS } else { QUICK_MACS };
+        if small && run {
             next(say, &format!("{}: reference interpreter", subject.file))?;
             sides.push(run_reference(subject, &inputs)?);
-        } else {
+        }
+        if !small {
             notes.push(format!("{} is too large for the reference interpreter", subject.file));
         }
-        compare_sides(subject.file, &sides, &mut verification.checks, &mut failures)?;
+        compare_sides(subject, &sides, &mut verification.checks, &mut failures)?;
+        if small && (subject.target, subject.precision) != (Target::Portable, Precision::F32) {
+            next(say, &format!("{}: imported back", subject.file))?;
+            imported::compare(folder, subject, &inputs, &mut verification.checks, &mut failures)?;
+        }
+        if !run {
+            verification.gate = Gate::None.name().into();
+            let Subject { file, target, precision, .. } = subject;
+            notes.push(format!("no engine here runs {file}, which is for {target} in {}", precision.name()));
+        }
     }
     verification.engines = engines.iter().map(|engine| engine.describe()).collect();
     verification.note = notes.join("; ");
@@ -226,34 +257,19 @@ pub(crate) fn next(say: &mut dyn FnMut(&str) -> ControlFlow<()>, what: &str) -> 
     }
 }
 
-/// Engines, and what a reader should know about those that are missing.
-pub type Engines = (Vec<Box<dyn Engine>>, Vec<String>);
-
-/// Every engine of this machine: ONNX Runtime on `device`, if its library is found, and tract on the processor.
-///
-/// Errors: [`EngineError`]; a missing library is one only if it was to compute on a GPU.
-pub fn found_engines(device: Device, tf32: bool) -> Result<Engines, EngineError> {
-    let open = |choice, device| engine::open(&EngineOptions { choice, device, threads: None, tf32 });
-    let tract = open(EngineChoice::Tract, Device::Cpu)?;
-    match open(EngineChoice::Ort, device) {
-        Ok(ort) => Ok((vec![ort, tract], vec![])),
-        Err(EngineError::LibraryNotFound { .. }) if device == Device::Cpu => Ok((
-            vec![tract],
-            vec!["ONNX Runtime was not found, so the graphs were run by tract alone".into()],
-        )),
-        Err(error) => Err(error),
-    }
-}
-
 fn check_weights(folder: &Path, subjects: &[Subject<'_>]) -> Result<ParityCheck, GateError> {
     let written = Weights::open(&folder.join(WEIGHTS))?;
     for subject in subjects {
         let part = written.part(subject.prefix);
+        let stored = of_params(subject.graph, subject.precision);
         for param in subject.graph.params() {
             let (found, expected) = (part.read(&param.name)?, subject.params.param(&param.name));
             let same = expected.is_some_and(|expected| {
                 found.shape() == expected.shape()
-                    && found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits())
+                    && found
+                        .iter()
+                        .zip(&expected)
+                        .all(|(a, &b)| a.to_bits() == stored[&param.name].round(b).to_bits())
             });
             if !same {
                 return Err(GateError::Parameter { name: format!("{}{}", subject.prefix, param.name) });
@@ -306,11 +322,6 @@ fn run_engine(engine: &dyn Engine, onnx: &Path, inputs: &[(String, Tensor)]) -> 
     Ok(Side { name: short_name(engine), outputs: [run(1)?, run(BATCH)?] })
 }
 
-/// `ort` or `tract`.
-pub(crate) fn short_name(engine: &dyn Engine) -> String {
-    engine.describe().split_whitespace().next().unwrap_or_default().to_owned()
-}
-
 fn run_reference(subject: &Subject<'_>, inputs: &[(String, Tensor)]) -> Result<Side, ReferenceError> {
     let inputs: Vec<(&str, Value)> = inputs.iter().map(|(n, v)| (n.as_str(), v.clone().into())).collect();
     let all = reference::run(subject.graph, subject.params, &inputs)?;
@@ -321,29 +332,14 @@ fn run_reference(subject: &Subject<'_>, inputs: &[(String, Tensor)]) -> Result<S
 
 /// Compares every two sides; a side that stands alone, with itself at the other batch size.
 fn compare_sides(
-    file: &str,
+    subject: &Subject<'_>,
     sides: &[Side],
     checks: &mut Vec<ParityCheck>,
     failures: &mut Vec<(ParityCheck, Difference)>,
 ) -> Result<(), GateError> {
     let mut compare = |between: String, batch: usize, found: &Outputs, expected: &Outputs| {
-        for (name, expected) in expected {
-            let output = format!("{file}:{name}");
-            let found = found.iter().find(|(n, _)| n == name).map(|(_, v)| v);
-            let Some(difference) = found.and_then(|found| compare::difference(found, expected)) else {
-                let shape = |v: &ArrayD<f64>| format!("{:?}", v.shape());
-                let found = found.map_or("no such output".into(), shape);
-                return Err(GateError::Output { output, between, found, expected: shape(expected) });
-            };
-            let tolerance = compare::tolerance(name, expected);
-            let Difference { max_abs, max_rel, .. } = difference;
-            let check = ParityCheck { output, between: between.clone(), batch, max_abs, max_rel, tolerance };
-            checks.push(check.clone());
-            if max_abs > tolerance {
-                failures.push((check, difference));
-            }
-        }
-        Ok(())
+        let tolerance = |name: &str, expected: &_| compare::tolerance(name, expected, subject.precision);
+        compare_outputs((subject.file, between, batch), found, expected, &tolerance, checks, failures)
     };
     for (i, right) in sides.iter().enumerate() {
         for left in &sides[..i] {
@@ -356,6 +352,34 @@ fn compare_sides(
     if let [alone] = sides {
         let rows = alone.outputs[1].iter().map(|(n, v)| (n.clone(), first_row(v))).collect();
         compare(format!("{0} batch 1 vs {0} batch {BATCH}", alone.name), 1, &alone.outputs[0], &rows)?;
+    }
+    Ok(())
+}
+
+/// Compares what one side found with what another expects of it.
+fn compare_outputs(
+    (file, between, batch): (&str, String, usize),
+    found: &Outputs,
+    expected: &Outputs,
+    tolerance: &dyn Fn(&str, &ArrayD<f64>) -> f64,
+    checks: &mut Vec<ParityCheck>,
+    failures: &mut Vec<(ParityCheck, Difference)>,
+) -> Result<(), GateError> {
+    for (name, expected) in expected {
+        let output = format!("{file}:{name}");
+        let found = found.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        let Some(difference) = found.and_then(|found| compare::difference(found, expected)) else {
+            let shape = |v: &ArrayD<f64>| format!("{:?}", v.shape());
+            let found = found.map_or("no such output".into(), shape);
+            return Err(GateError::Output { output, between, found, expected: shape(expected) });
+        };
+        let tolerance = tolerance(name, expected);
+        let Difference { max_abs, max_rel, .. } = difference;
+        let check = ParityCheck { output, between: between.clone(), batch, max_abs, max_rel, tolerance };
+        checks.push(check.clone());
+        if max_abs > tolerance {
+            failures.push((check, difference));
+        }
     }
     Ok(())
 }

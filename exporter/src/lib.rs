@@ -6,10 +6,12 @@ pub mod compare;
 pub mod convert;
 pub mod gate;
 pub mod gradient;
+pub mod import;
 pub mod infer;
 pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;
 pub mod parts;
 mod pt;
+pub mod target;
 pub mod verify;

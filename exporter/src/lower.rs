@@ -1,17 +1,32 @@
-//! Lowering: a graph becomes an ONNX model for the `portable` target (ONNX Runtime's CPU provider, tract, TensorRT).
+//! Lowering: a graph becomes an ONNX model for a target, in a precision.
+//!
+//! | target | runs on | |
+//! |---|---|---|
+//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`) |
+//! | `ort-cuda` | ONNX Runtime's CUDA provider | channels last, group norms fused (`cuda`); what needs neither as above |
 //!
 //! Opset 21, IR 10; every value has a name that says where in the network it stands, and a shape with the batch as the
-//! one symbolic dimension. Parameters are not copied: they point into the bundle's weights file (external data).
+//! one symbolic dimension. Parameters are not copied: they point into the bundle's weights file (external data). Inputs
+//! and outputs are f32 with the channels first, whatever stands between (`form`, `precision`).
 
+mod cuda;
+mod form;
 mod ops;
+mod precision;
 mod proto;
 
-use anomalens_models::graph::{DType, Graph, NodeId, Op, Primitive};
-use anomalens_models::weights::Location;
+pub use precision::of_params;
+
+use anomalens_models::graph::{Graph, Node, Op, Primitive};
+use anomalens_models::weights::{Location, Precision};
 
 use crate::onnx::{
-    GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, ValueInfoProto,
 };
+use crate::target::Target;
+use form::{Form, element_type};
+use precision::Rule;
 
 /// ONNX operator set of every model.
 pub const OPSET: i64 = 21;
@@ -20,11 +35,15 @@ pub const IR_VERSION: i64 = 10;
 /// Name of the open dimension.
 pub const BATCH: &str = "N";
 
-/// Where parameters are, and what the model says of itself.
+/// What to lower for, where parameters are, and what the model says of itself.
 pub struct Lowering<'a> {
+    /// The kernels.
+    pub target: Target,
+    /// What most of the graph computes in.
+    pub precision: Precision,
     /// Name of the weights file, which stands beside the model.
     pub weights_file: &'a str,
-    /// Place of each parameter in that file; `None` for one that is not there.
+    /// Place of each parameter in that file, where it is stored as [`of_params`] says; `None` for one that is not there.
     pub locate: &'a dyn Fn(&str) -> Option<Location>,
     /// Keys and values of `metadata_props`.
     pub metadata: &'a [(&'a str, String)],
@@ -48,25 +67,42 @@ pub struct MissingParameter {
 ///
 /// Errors: [`MissingParameter`].
 pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, MissingParameter> {
-    let graph = &graph.expanded();
-    let mut out = Lowered::new(graph);
+    let stored = of_params(graph, lowering.precision);
+    let graph = &match lowering.target {
+        Target::Portable => graph.expanded(),
+        Target::OrtCuda => cuda::expanded(graph),
+    };
+    let fusion = cuda::Fusion::plan(graph);
+    let mut out = Lowered::new(graph, lowering.precision);
     for (id, node) in graph.iter() {
-        let Op::Primitive(op) = &node.op else { unreachable!("the graph was expanded") };
-        if let Primitive::Param(spec) = op {
-            let missing = || MissingParameter {
-                graph: graph.name().to_owned(),
-                name: spec.name.clone(),
-                file: lowering.weights_file.to_owned(),
-            };
-            let location = (lowering.locate)(&spec.name).ok_or_else(missing)?;
-            out.initializers.push(proto::external(&spec.name, &spec.shape, lowering.weights_file, location));
-        } else {
-            ops::lower(&mut out, id, node, op);
+        match (&node.op, lowering.target) {
+            (Op::Primitive(Primitive::Param(spec)), _) => {
+                let missing = || MissingParameter {
+                    graph: graph.name().to_owned(),
+                    name: spec.name.clone(),
+                    file: lowering.weights_file.to_owned(),
+                };
+                let location = (lowering.locate)(&spec.name).ok_or_else(missing)?;
+                let precision = stored[&spec.name];
+                let name = out.make(id, Form::first(precision));
+                let file = lowering.weights_file;
+                out.initializers.push(proto::external(&name, &spec.shape, precision, file, location));
+            }
+            (Op::Primitive(op), Target::Portable) => ops::lower(&mut out, id, node, op),
+            (Op::Composite(_), Target::Portable) => unreachable!("the graph was expanded"),
+            (_, Target::OrtCuda) => cuda::lower(&mut out, &fusion, id, node),
         }
     }
+    let opset = |domain: &str, version| OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(version),
+    };
     Ok(ModelProto {
         ir_version: Some(IR_VERSION),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+        opset_import: match lowering.target {
+            Target::Portable => vec![opset("", OPSET)],
+            Target::OrtCuda => vec![opset("", OPSET), opset(cuda::DOMAIN, cuda::DOMAIN_VERSION)],
+        },
         producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         metadata_props: lowering
@@ -85,22 +121,60 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
 /// The ONNX graph as far as it is written.
 struct Lowered<'a> {
     graph: &'a Graph,
-    /// Name of each node's value.
-    names: Vec<String>,
-    nodes: Vec<crate::onnx::NodeProto>,
+    precision: Precision,
+    /// The forms that each node's value is there in, and its name in each; the first is the one that it was made in.
+    values: Vec<Vec<(Form, String)>>,
+    nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     inputs: Vec<ValueInfoProto>,
-    values: Vec<ValueInfoProto>,
+    values_info: Vec<ValueInfoProto>,
 }
 
 impl<'a> Lowered<'a> {
-    fn new(graph: &'a Graph) -> Self {
-        let names = graph.iter().map(|(id, node)| value_name(graph, id, &node.op, &node.scope)).collect();
-        Self { graph, names, nodes: vec![], initializers: vec![], inputs: vec![], values: vec![] }
+    fn new(graph: &'a Graph, precision: Precision) -> Self {
+        Self {
+            graph,
+            precision,
+            values: vec![vec![]; graph.nodes().len()],
+            nodes: vec![],
+            initializers: vec![],
+            inputs: vec![],
+            values_info: vec![],
+        }
     }
 
-    fn name(&self, id: NodeId) -> &str {
-        &self.names[id.index()]
+    /// What a primitive computes in.
+    fn computes_in(&self, node: &Node) -> Precision {
+        let Op::Primitive(op) = &node.op else { return self.precision };
+        match (self.precision, precision::rule(op)) {
+            (Precision::F32, _) | (_, Rule::Full) => Precision::F32,
+            (_, Rule::Half) => Precision::F16,
+            (_, Rule::Follows) => match node.inputs.iter().any(|&i| self.form(i).precision == Precision::F16)
+            {
+                true => Precision::F16,
+                false => Precision::F32,
+            },
+        }
+    }
+
+    /// Writes one node, named after its first output.
+    fn node(
+        &mut self,
+        domain: &str,
+        op: &str,
+        input: Vec<String>,
+        output: Vec<String>,
+        attribute: Vec<AttributeProto>,
+    ) {
+        self.nodes.push(NodeProto {
+            input,
+            name: output.first().cloned(),
+            output,
+            op_type: Some(op.to_owned()),
+            domain: Some(domain.to_owned()).filter(|domain| !domain.is_empty()),
+            attribute,
+            ..NodeProto::default()
+        });
     }
 
     /// The name of a small integer tensor (a shape, axes, …), written once.
@@ -121,41 +195,20 @@ impl<'a> Lowered<'a> {
         name
     }
 
-    fn finish(self) -> GraphProto {
-        let outputs = self
-            .graph
-            .outputs()
-            .iter()
-            .map(|(name, id)| proto::value_info(name, &self.graph.node(*id).ty))
-            .collect();
+    fn finish(mut self) -> GraphProto {
+        let outputs = self.graph.outputs().iter().map(|(_, id)| {
+            let ty = &self.graph.node(*id).ty;
+            let name = self.operand(*id, Form::PLAIN);
+            proto::value_info(&name, element_type(ty.dtype, Precision::F32), &ty.shape)
+        });
         GraphProto {
+            output: outputs.collect(),
             name: Some(self.graph.name().to_owned()),
             node: self.nodes,
             initializer: self.initializers,
             input: self.inputs,
-            output: outputs,
-            value_info: self.values,
+            value_info: self.values_info,
             ..GraphProto::default()
         }
-    }
-}
-
-/// Inputs, outputs and parameters keep their names; every other value is named after its place, operator and number.
-fn value_name(graph: &Graph, id: NodeId, op: &Op, scope: &str) -> String {
-    if let Some((name, _)) = graph.outputs().iter().find(|(_, o)| *o == id) {
-        return name.clone();
-    }
-    match op {
-        Op::Primitive(Primitive::Input { name, .. }) => name.clone(),
-        Op::Primitive(Primitive::Param(spec)) => spec.name.clone(),
-        Op::Primitive(_) | Op::Composite(_) => format!("{scope}/{}_{}", op.name(), id.index()),
-    }
-}
-
-fn element_type(dtype: DType) -> i32 {
-    use crate::onnx::tensor_proto::DataType;
-    match dtype {
-        DType::F32 => DataType::Float as i32,
-        DType::I64 => DataType::Int64 as i32,
     }
 }

@@ -4,10 +4,11 @@ use anomalens_models::graph::{Graph, GraphError, ParamSource};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, UNET};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{CLASSIFIER_PREFIX, UNET_PREFIX};
+use anomalens_models::weights::{CLASSIFIER_PREFIX, Precision, UNET_PREFIX};
 
 use crate::gate::Subject;
 use crate::gradient::{GradientError, classifier_gradient};
+use crate::target::Target;
 
 /// One network of a preset.
 pub struct Part {
@@ -21,6 +22,10 @@ pub struct Part {
     pub prefix: &'static str,
     /// Labels that it takes are below it.
     pub classes: usize,
+    /// What it is lowered for.
+    pub target: Target,
+    /// What its weights are stored in, and what it computes in.
+    pub precision: Precision,
     /// T: timesteps that it takes are below it.
     timesteps: usize,
 }
@@ -29,7 +34,7 @@ impl Part {
     /// The U-Net.
     ///
     /// Errors: [`GraphError`] where the preset contradicts itself.
-    pub fn unet(preset: &Preset) -> Result<Self, GraphError> {
+    pub fn unet(preset: &Preset, target: Target, precision: Precision) -> Result<Self, GraphError> {
         let graph = nets::unet(preset)?;
         Ok(Self {
             run: graph.clone(),
@@ -37,11 +42,13 @@ impl Part {
             file: UNET,
             prefix: UNET_PREFIX,
             classes: preset.unet.classes.unwrap_or(1),
+            target,
+            precision,
             timesteps: preset.schedule.timesteps,
         })
     }
 
-    /// The classifier.
+    /// The classifier: portable and f32 in every bundle, since in fewer bits its gradient is a fifth off.
     ///
     /// Errors: [`GradientError`] where the preset contradicts itself.
     pub fn classifier(preset: &Preset) -> Result<Self, GradientError> {
@@ -52,13 +59,15 @@ impl Part {
             file: CLASSIFIER_GRADIENT,
             prefix: CLASSIFIER_PREFIX,
             classes: preset.classifier.classes,
+            target: Target::Portable,
+            precision: Precision::F32,
             timesteps: preset.schedule.timesteps,
         })
     }
 
     /// What the gate compares the written graph with.
     pub fn subject<'a>(&'a self, params: &'a dyn ParamSource) -> Subject<'a> {
-        let &Self { ref run, file, prefix, classes, timesteps, .. } = self;
-        Subject { file, graph: run, params, prefix, timesteps, classes }
+        let &Self { ref run, file, prefix, classes, timesteps, target, precision, .. } = self;
+        Subject { file, graph: run, params, prefix, timesteps, classes, target, precision }
     }
 }

@@ -19,15 +19,16 @@ use anomalens_models::manifest::{
     BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, ParityCheck, UNET, Verification, WEIGHTS,
 };
 use anomalens_models::output::OutputError;
-use anomalens_models::weights::{Weights, WeightsError};
+use anomalens_models::weights::{Precision, Weights, WeightsError};
 use anomalens_runtime::engine::{Engine, EngineError, Port};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
 use crate::compare::{self, Difference};
-use crate::gate::{self, Engines, Gate, GateError, Outcome};
+use crate::gate::{self, Engines, Gate, GateError, Outcome, can_run};
 use crate::gradient::GradientError;
 use crate::parts::Part;
+use crate::target::Target;
 
 /// Why a bundle could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -111,9 +112,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every output is within its tolerance.
+    /// Whether every output is within its tolerance, and the gate, if it was asked, had an engine for every graph.
     pub fn passed(&self) -> bool {
-        self.failures.is_empty()
+        self.failures.is_empty() && self.verification.as_ref().is_none_or(Verification::passed)
     }
 
     fn add(&mut self, check: ParityCheck, difference: Difference) {
@@ -194,7 +195,8 @@ fn hold_gate(
     let weights = Weights::open(&bundle.join(WEIGHTS))?;
     let mut parts = Vec::new();
     if manifest.has(UNET) {
-        parts.push(Part::unet(&manifest.preset).map_err(|error| fault(error.into()))?);
+        let (target, precision) = (target_of(manifest), precision_of(manifest, UNET));
+        parts.push(Part::unet(&manifest.preset, target, precision).map_err(|error| fault(error.into()))?);
     }
     if manifest.has(CLASSIFIER_GRADIENT) {
         parts.push(Part::classifier(&manifest.preset).map_err(fault)?);
@@ -204,7 +206,17 @@ fn hold_gate(
     Ok(gate::examine(bundle, &subjects, gate, engines, say)?)
 }
 
-/// Runs the bundle's graphs on the reference's inputs by each engine.
+/// What the U-Net of a bundle is lowered for.
+fn target_of(manifest: &Manifest) -> Target {
+    if manifest.target == Target::OrtCuda.name() { Target::OrtCuda } else { Target::Portable }
+}
+
+/// What a graph of a bundle computes in: the classifier's gradient is f32 in all of them.
+fn precision_of(manifest: &Manifest, file: &str) -> Precision {
+    Precision::by_name(&manifest.precision).filter(|_| file == UNET).unwrap_or_default()
+}
+
+/// Runs the bundle's graphs on the reference's inputs by each engine that is able to.
 fn compare_reference(
     bundle: &Path,
     manifest: &Manifest,
@@ -220,9 +232,12 @@ fn compare_reference(
             (true, false) => report.skipped.push(format!("{file}: the reference has no {part}/")),
             (false, true) => report.skipped.push(format!("{part}/: the bundle has no {file}")),
             (true, true) => {
-                for engine in engines {
+                let (target, precision) = (target_of(manifest), precision_of(manifest, file));
+                let target = if file == UNET { target } else { Target::Portable };
+                let able = engines.iter().filter(|engine| can_run(&***engine, target, precision));
+                for engine in able {
                     gate::next(say, &format!("{file}: {}", engine.describe()))?;
-                    compare_part(&**engine, &bundle.join(file), &folder, outputs, report)?;
+                    compare_part(&**engine, &bundle.join(file), &folder, outputs, precision, report)?;
                 }
             }
         }
@@ -239,6 +254,7 @@ fn compare_part(
     onnx: &Path,
     folder: &Path,
     outputs: &[(&str, &str)],
+    precision: Precision,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     let mut session = engine.load(onnx)?;
@@ -268,7 +284,7 @@ fn compare_part(
             batch,
             max_abs: difference.max_abs,
             max_rel: difference.max_rel,
-            tolerance: compare::tolerance(name, &expected),
+            tolerance: compare::tolerance(name, &expected, precision),
         };
         report.add(check, difference);
     }

@@ -9,9 +9,10 @@ use std::path::Path;
 use anomalens_exporter::gate::{self, Gate, GateError};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
 use anomalens_exporter::parts::Part;
+use anomalens_exporter::target::Target;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, FileEntry, Manifest, UNET, WEIGHTS};
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{Location, RandomWeights, Weights};
+use anomalens_models::weights::{Location, Precision, RandomWeights, Weights};
 use anomalens_runtime::engine::{self, EngineChoice, EngineOptions};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
@@ -255,7 +256,8 @@ fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
     println!("{text}");
 
     let preset = Preset::load("brats256").unwrap();
-    let parts = [Part::unet(&preset).unwrap(), Part::classifier(&preset).unwrap()];
+    let parts =
+        [Part::unet(&preset, Target::Portable, Precision::F32).unwrap(), Part::classifier(&preset).unwrap()];
     let random = parts.each_ref().map(|part| RandomWeights::new(7, part.graph.params()));
     let subjects =
         || parts.iter().zip(&random).map(|(part, params)| part.subject(params)).collect::<Vec<_>>();

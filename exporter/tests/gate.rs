@@ -12,12 +12,13 @@ use anomalens_exporter::gate::{self, Gate, GateError, Subject};
 use anomalens_exporter::lower::{Lowering, lower};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
 use anomalens_exporter::parts::Part;
+use anomalens_exporter::target::Target;
 use anomalens_models::graph::reference::{self, Value};
 use anomalens_models::graph::{DType, Graph, ParamSource, Tensor};
 use anomalens_models::manifest::{UNET, Verification, WEIGHTS};
 use anomalens_models::nets;
 use anomalens_models::preset::{Preset, QkvOrder};
-use anomalens_models::weights::{RandomWeights, UNET_PREFIX, Weights};
+use anomalens_models::weights::{Precision, RandomWeights, UNET_PREFIX, Weights};
 use ndarray::{ArrayD, IxDyn};
 use prost::Message;
 use support::listing;
@@ -36,6 +37,8 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         unet: Some(Source::Checkpoint(checkpoint())),
         classifier: None,
         output: &folder,
+        target: Target::Portable,
+        precision: Precision::F32,
         gate: Gate::None,
         note: None,
         card: None,
@@ -51,6 +54,8 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         prefix: UNET_PREFIX,
         timesteps: 1000,
         classes: 2,
+        target: Target::Portable,
+        precision: Precision::F32,
     };
     gate::run(&folder, &[subject], Gate::Quick, &mut |_| ControlFlow::Continue(()))
 }
@@ -58,8 +63,13 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
 fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
     let weights = Weights::open(&folder.join(WEIGHTS)).unwrap();
     let part = weights.part(UNET_PREFIX);
-    let lowering =
-        Lowering { weights_file: WEIGHTS, locate: &|name| part.location(name).ok(), metadata: &[] };
+    let lowering = Lowering {
+        target: Target::Portable,
+        precision: Precision::F32,
+        weights_file: WEIGHTS,
+        locate: &|name| part.location(name).ok(),
+        metadata: &[],
+    };
     lower(graph, &lowering).unwrap().encode_to_vec()
 }
 
@@ -70,7 +80,9 @@ fn every_layer_counts() {
     preset.image.size = 16;
     // At 32 channels a group of a norm is one channel, which loses its mean there: a bias before it has no effect.
     (preset.unet.model_channels, preset.classifier.model_channels) = (64, 64);
-    for part in [Part::unet(&preset).unwrap(), Part::classifier(&preset).unwrap()] {
+    for part in
+        [Part::unet(&preset, Target::Portable, Precision::F32).unwrap(), Part::classifier(&preset).unwrap()]
+    {
         let weights = RandomWeights::new(7, part.graph.params());
         let inputs: Vec<(&str, Value)> = part
             .run
@@ -92,7 +104,8 @@ fn every_layer_counts() {
             let zeroed = ZeroedIn { weights: &weights, name: &param.name };
             let found = reference::run(&part.run, &zeroed, &inputs).unwrap();
             let noticed = found.iter().zip(&whole).any(|((name, found), (_, whole))| {
-                compare::difference(found, whole).unwrap().max_abs > compare::tolerance(name, whole)
+                compare::difference(found, whole).unwrap().max_abs
+                    > compare::tolerance(name, whole, Precision::F32)
             });
             if !noticed {
                 unnoticed.push(param.name.clone());
@@ -180,6 +193,8 @@ fn whatever_fails_nothing_is_left() {
         unet,
         classifier,
         output: &output,
+        target: Target::Portable,
+        precision: Precision::F32,
         gate,
         note: None,
         card: None,

@@ -31,6 +31,8 @@ pub const UNET: &str = "unet.onnx";
 pub const CLASSIFIER_GRADIENT: &str = "classifier_gradient.onnx";
 /// The model card's file name.
 pub const MODEL_CARD: &str = "MODEL_CARD.md";
+/// The target that every machine has; a graph for another must be verified where it is to run.
+pub const PORTABLE: &str = "portable";
 /// The version of the manifest that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -53,9 +55,10 @@ pub struct Manifest {
     pub step_convention: String,
     /// Clamp of the predicted x_0, or `none`.
     pub clamp: String,
-    /// Kernels that the graphs were lowered for, e.g. `portable`.
+    /// Kernels that the U-Net was lowered for: [`PORTABLE`] or `ort-cuda`. The classifier's gradient is always portable.
     pub target: String,
-    /// Floating-point type of weights and graphs, e.g. `f32`.
+    /// Floating-point type of the U-Net, in its file and as it computes: `f32` or `f16`. The classifier's gradient is
+    /// always f32.
     pub precision: String,
     /// What the parity gate found.
     pub verification: Verification,
@@ -66,7 +69,7 @@ pub struct Manifest {
 /// What the parity gate found when the bundle was written, or later by `verify`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
-    /// `full`, `quick` or `none`; `none` marks the bundle unverified.
+    /// `full`, `quick` or `none`; `none` marks the bundle unverified, even where some checks could be made.
     pub gate: String,
     /// Engines that took part, with their versions.
     pub engines: Vec<String>,

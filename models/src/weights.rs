@@ -16,6 +16,7 @@ mod header;
 mod initial;
 mod keys;
 mod mapped;
+mod precision;
 mod random;
 mod writer;
 
@@ -24,6 +25,7 @@ pub use file::{Location, Part, Weights, WeightsError};
 pub use initial::initial;
 pub use keys::{KeyMismatch, check_keys};
 pub use mapped::MappedFile;
+pub use precision::Precision;
 pub use random::RandomWeights;
 pub use writer::{TensorSpec, TensorWriter, WeightsWriter};
 

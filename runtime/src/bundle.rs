@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
-use anomalens_models::manifest::{BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, UNET};
+use anomalens_models::manifest::{BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, PORTABLE, UNET};
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{Schedule, ScheduleError, Timestep};
 use ndarray::{Array1, Array4, Axis, Ix4, s};
@@ -67,13 +67,28 @@ pub enum OpenError {
         expected: String,
     },
     /// No parity gate has passed.
-    #[error("bundle '{}': not verified (gate '{gate}'): its graphs were never compared between engines; write it again with --gate quick or --gate full, or accept it with --unverified", bundle.display())]
+    #[error("bundle '{}': not verified (gate '{gate}'): {}, or accept it with --unverified", bundle.display(), way_out(bundle, target))]
     Unverified {
         /// The bundle's folder.
         bundle: PathBuf,
         /// The gate that the manifest names.
         gate: String,
+        /// What the manifest says that it is for.
+        target: String,
     },
+}
+
+/// What is wrong with a bundle that is not verified, and what to do.
+fn way_out(bundle: &Path, target: &str) -> String {
+    if target == PORTABLE {
+        return "its graphs were never compared between engines; write it again with --gate quick or --gate full"
+            .into();
+    }
+    format!(
+        "it is for {target}, and was written where that cannot run; on the machine that is to translate run \
+         `anomalens-export verify {} --device cuda`",
+        bundle.display()
+    )
 }
 
 impl Bundle {
@@ -84,8 +99,8 @@ impl Bundle {
     pub fn open(folder: &Path, engine: &dyn Engine, allow_unverified: bool) -> Result<Self, OpenError> {
         let manifest = Manifest::read(folder)?;
         if !manifest.verification.passed() && !allow_unverified {
-            let gate = manifest.verification.gate.clone();
-            return Err(OpenError::Unverified { bundle: folder.to_owned(), gate });
+            let Manifest { verification, target, .. } = manifest;
+            return Err(OpenError::Unverified { bundle: folder.to_owned(), gate: verification.gate, target });
         }
         manifest.check_files(folder)?;
         let schedule = Schedule::new(&manifest.preset.schedule)

@@ -7,11 +7,12 @@ use anomalens_exporter::bundle::{self, Request};
 use anomalens_exporter::checkpoint::Checkpoint;
 use anomalens_exporter::gate::Gate;
 use anomalens_exporter::gradient::classifier_gradient;
+use anomalens_exporter::target::Target;
 use anomalens_models::graph::{DType, Dim, Graph, Shape, Tensor, reference};
 use anomalens_models::manifest::{MANIFEST, Manifest, UNET, WEIGHTS};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{CLASSIFIER_PREFIX, Part, UNET_PREFIX, Weights};
+use anomalens_models::weights::{CLASSIFIER_PREFIX, Part, Precision, UNET_PREFIX, Weights};
 use anomalens_runtime::engine::{self, Engine, EngineChoice, EngineError, EngineOptions, Port, Session};
 use ndarray::ArrayD;
 
@@ -40,6 +41,8 @@ pub fn write_bundle(preset: &Preset, unet: Option<&Path>, classifier: Option<&Pa
         unet,
         classifier,
         output,
+        target: Target::Portable,
+        precision: Precision::F32,
         gate: Gate::None,
         note: Some("golden vectors"),
         card: None,

@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 use anomalens_exporter::bundle::{Request, Source, write};
 use anomalens_exporter::checkpoint::Checkpoint;
 use anomalens_exporter::gate::Gate;
+use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::RandomWeights;
+use anomalens_models::weights::{Precision, RandomWeights};
 use assert_cmd::Command;
 use ndarray::ArrayD;
 use tempfile::TempDir;
@@ -62,6 +63,8 @@ fn bundle(preset: &Preset, unet: Source, classifier: Option<Source>, gate: Gate)
         unet: Some(unet),
         classifier,
         output: folder.path(),
+        target: Target::Portable,
+        precision: Precision::F32,
         gate,
         note: Some("random <weights>"),
         card: None,

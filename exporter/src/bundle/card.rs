@@ -55,8 +55,9 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
     }
     let _ = writeln!(
         text,
-        "\nThe parameters are in `{WEIGHTS}` ({}); the graphs point into it.",
-        manifest.precision
+        "\nThe parameters are in `{WEIGHTS}` (U-Net {}, classifier f32); the graphs point into it. The U-Net is for the \
+         target `{}`.",
+        manifest.precision, manifest.target
     );
     for training in &manifest.training {
         recipe(&mut text, training);
@@ -116,15 +117,18 @@ fn verification(text: &mut String, manifest: &Manifest) {
     let verification = &manifest.verification;
     if !verification.passed() {
         text.push_str(
-            "**Not verified** when this card was written: the graphs were never compared between engines. \
+            "**Not verified** when this card was written: no engine had run all graphs of this bundle as it is meant to. \
              `manifest.json` says whether `anomalens-export verify` has done so since.\n",
         );
-        return;
+    } else {
+        let engines = verification.engines.join(" and ");
+        let _ = writeln!(text, "Parity gate `{}`, run by {engines}.", verification.gate);
     }
-    let _ =
-        writeln!(text, "Parity gate `{}`, run by {}.", verification.gate, verification.engines.join(" and "));
     if !verification.note.is_empty() {
         let _ = writeln!(text, "Note: {}.", verification.note);
+    }
+    if verification.checks.is_empty() {
+        return;
     }
     text.push_str("\n| output | between | batch | max abs | tolerance |\n|---|---|---|---|---|\n");
     for ParityCheck { output, between, batch, max_abs, tolerance, .. } in &verification.checks {

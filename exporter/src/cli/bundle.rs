@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anomalens_exporter::bundle::{Event, Request, Source, write};
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
+use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::nets;
@@ -34,6 +35,8 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         unet,
         classifier,
         output: &args.output,
+        target: args.target,
+        precision: args.precision.into(),
         gate: args.gate.into(),
         note: args.note.as_deref(),
         card: card.as_deref(),
@@ -76,13 +79,17 @@ fn read_card(path: &Path) -> anyhow::Result<String> {
 fn report(output: &Path, manifest: &Manifest) {
     let verification = &manifest.verification;
     println!("wrote {}: {}", output.display(), manifest.files.keys().cloned().collect::<Vec<_>>().join(", "));
-    if !verification.passed() {
-        println!("unverified ({}): translate wants --unverified", verification.note);
-        return;
-    }
-    println!("parity gate {}, passed; engines: {}", verification.gate, verification.engines.join(", "));
-    if !verification.note.is_empty() {
-        println!("note: {}", verification.note);
+    if verification.passed() {
+        println!("parity gate {}, passed; engines: {}", verification.gate, verification.engines.join(", "));
+        if !verification.note.is_empty() {
+            println!("note: {}", verification.note);
+        }
+    } else {
+        println!("unverified ({}): translate refuses it without --unverified", verification.note);
+        if manifest.target != Target::Portable.name() {
+            let way_out = "on a machine that has what it is for, run";
+            println!("{way_out}: anomalens-export verify {} --device cuda", output.display());
+        }
     }
     verification.checks.iter().for_each(|check| super::print("ok  ", check));
 }

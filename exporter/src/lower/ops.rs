@@ -2,18 +2,22 @@
 
 use anomalens_models::graph::{Node, NodeId, Primitive};
 
+use super::Lowered;
+use super::form::{Form, element_type};
 use super::proto::{expand_target, float, int, ints, reshape_target, string, value_info};
-use super::{Lowered, element_type};
-use crate::onnx::{AttributeProto, NodeProto};
+use crate::onnx::AttributeProto;
 
-/// Writes one node that is not a parameter.
+/// Writes one node that is not a parameter, with the channels first.
 pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
     use Primitive as P;
     match op {
-        P::Input { name, ty } => out.inputs.push(value_info(name, ty)),
+        P::Input { ty, .. } => {
+            let name = out.make(id, Form::PLAIN);
+            out.inputs.push(value_info(&name, element_type(ty.dtype, Form::PLAIN.precision), &ty.shape));
+        }
         P::Param(_) => unreachable!("written by the caller, who knows where the weights are"),
         P::Constant(c) => {
-            let name = out.name(id).to_owned();
+            let name = out.make(id, Form::PLAIN);
             out.floats(name, &c.shape, &c.values);
         }
         P::Add
@@ -27,7 +31,10 @@ pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primiti
         | P::Cos
         | P::Sin
         | P::MatMul => emit(out, id, node, vec![], vec![]),
-        P::Cast => emit(out, id, node, vec![], vec![int("to", i64::from(element_type(node.ty.dtype)))]),
+        P::Cast => {
+            let to = element_type(node.ty.dtype, out.computes_in(node));
+            emit(out, id, node, vec![], vec![int("to", i64::from(to))]);
+        }
         P::Softmax { axis } | P::LogSoftmax { axis } => {
             emit(out, id, node, vec![], vec![int("axis", *axis as i64)]);
         }
@@ -53,13 +60,8 @@ pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primiti
         P::Resize { factor } => {
             let f = *factor as f32;
             let scales = out.floats(format!("const/scales[{factor}]"), &[4], &[1.0, 1.0, f, f]);
-            let attributes = vec![
-                string("mode", "nearest"),
-                string("coordinate_transformation_mode", "asymmetric"),
-                string("nearest_mode", "floor"),
-            ];
             // The second input, a region of interest, is left out.
-            emit(out, id, node, vec![String::new(), scales], attributes);
+            emit(out, id, node, vec![String::new(), scales], nearest());
         }
         P::Reshape { shape } => {
             let target = out.integers(&reshape_target(shape));
@@ -99,24 +101,24 @@ pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primiti
 
 /// One ONNX node of the primitive's own name: the graph's operands, then `more`.
 fn emit(out: &mut Lowered<'_>, id: NodeId, node: &Node, more: Vec<String>, attribute: Vec<AttributeProto>) {
-    let mut input: Vec<String> = node.inputs.iter().map(|&i| out.name(i).to_owned()).collect();
+    let form = Form::first(out.computes_in(node));
+    let mut input: Vec<String> = node.inputs.iter().map(|&i| out.operand(i, form)).collect();
     input.extend(more);
-    let name = out.name(id).to_owned();
-    // Outputs are declared with the graph; every other value is declared here.
-    if !out.graph.outputs().iter().any(|(_, o)| *o == id) {
-        out.values.push(value_info(&name, &node.ty));
-    }
-    out.nodes.push(NodeProto {
-        input,
-        output: vec![name.clone()],
-        name: Some(name),
-        op_type: Some(node.op.name().to_owned()),
-        attribute,
-        ..NodeProto::default()
-    });
+    let output = vec![out.make(id, form)];
+    out.node("", node.op.name(), input, output, attribute);
 }
 
-fn convolution(out: &Lowered<'_>, node: &Node, stride: usize, pad: usize) -> Vec<AttributeProto> {
+/// The attributes of a convolution.
+pub(super) fn convolution(out: &Lowered<'_>, node: &Node, stride: usize, pad: usize) -> Vec<AttributeProto> {
     let kernel = out.graph.node(node.inputs[1]).ty.shape.len(2).expect("[O, I, k, k]");
     vec![ints("kernel_shape", [kernel; 2]), ints("strides", [stride; 2]), ints("pads", [pad; 4])]
+}
+
+/// The attributes of a nearest-neighbour enlargement that repeats each pixel.
+pub(super) fn nearest() -> Vec<AttributeProto> {
+    vec![
+        string("mode", "nearest"),
+        string("coordinate_transformation_mode", "asymmetric"),
+        string("nearest_mode", "floor"),
+    ]
 }

@@ -1,9 +1,9 @@
 //! Small makers of ONNX messages.
 
-use anomalens_models::graph::{Dim, Shape, TensorType};
-use anomalens_models::weights::Location;
+use anomalens_models::graph::{Dim, Shape};
+use anomalens_models::weights::{Location, Precision};
 
-use super::{BATCH, element_type};
+use super::BATCH;
 use crate::onnx::attribute_proto::AttributeType;
 use crate::onnx::tensor_proto::{DataLocation, DataType};
 use crate::onnx::tensor_shape_proto::{Dimension, dimension};
@@ -13,9 +13,19 @@ use crate::onnx::{
 };
 
 /// A parameter in the weights file.
-pub(super) fn external(name: &str, shape: &[usize], file: &str, location: Location) -> TensorProto {
+pub(super) fn external(
+    name: &str,
+    shape: &[usize],
+    precision: Precision,
+    file: &str,
+    location: Location,
+) -> TensorProto {
     let entry =
         |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
+    let dtype = match precision {
+        Precision::F32 => DataType::Float,
+        Precision::F16 => DataType::Float16,
+    };
     TensorProto {
         external_data: vec![
             entry("location", file.to_owned()),
@@ -23,7 +33,7 @@ pub(super) fn external(name: &str, shape: &[usize], file: &str, location: Locati
             entry("length", location.length.to_string()),
         ],
         data_location: Some(DataLocation::External as i32),
-        ..tensor(name, shape, DataType::Float)
+        ..tensor(name, shape, dtype)
     }
 }
 
@@ -49,7 +59,7 @@ fn tensor(name: &str, shape: &[usize], dtype: DataType) -> TensorProto {
 }
 
 /// Name and type of a value.
-pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
+pub(super) fn value_info(name: &str, element_type: i32, shape: &Shape) -> ValueInfoProto {
     let dim = |d: &Dim| Dimension {
         value: Some(match d {
             Dim::N => dimension::Value::DimParam(BATCH.to_owned()),
@@ -57,8 +67,8 @@ pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
         }),
         ..Dimension::default()
     };
-    let shape = TensorShapeProto { dim: ty.shape.dims().iter().map(dim).collect() };
-    let tensor = type_proto::Tensor { elem_type: Some(element_type(ty.dtype)), shape: Some(shape) };
+    let shape = TensorShapeProto { dim: shape.dims().iter().map(dim).collect() };
+    let tensor = type_proto::Tensor { elem_type: Some(element_type), shape: Some(shape) };
     ValueInfoProto {
         name: Some(name.to_owned()),
         r#type: Some(TypeProto {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use anomalens_models::preset::Preset;
 use zip::write::SimpleFileOptions;
 
 /// What a checkpoint is made of.
@@ -167,6 +168,12 @@ pub fn python(python: &Path, script: &str, arguments: &[&Path]) -> String {
 /// A preset of the tests, by path.
 pub fn preset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/presets").join(name)
+}
+
+/// A preset of the tests, or a built-in one, by name.
+pub fn load(name: &str) -> Preset {
+    let path = preset(&format!("{name}.toml"));
+    Preset::load(if path.exists() { path.to_str().unwrap() } else { name }).unwrap()
 }
 
 /// The program.

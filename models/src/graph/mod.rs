@@ -137,13 +137,18 @@ impl Graph {
 
     /// The same network in primitives alone: every composite replaced by its body.
     pub fn expanded(&self) -> Graph {
+        self.expanded_but(|_| false)
+    }
+
+    /// The same network with every composite replaced by its body, except those nodes that are kept `whole`.
+    pub fn expanded_but(&self, whole: impl Fn(&Node) -> bool) -> Graph {
         let mut builder = Builder::new(&self.name);
         let mut new = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let inputs: Vec<NodeId> = node.inputs.iter().map(|i| new[i.0]).collect();
             let id = builder.at(&node.scope, |b| match &node.op {
-                Op::Composite(composite) => composite.body(b, &inputs),
-                Op::Primitive(_) => b.push(node.op.clone(), &inputs),
+                Op::Composite(composite) if !whole(node) => composite.body(b, &inputs),
+                Op::Composite(_) | Op::Primitive(_) => b.push(node.op.clone(), &inputs),
             });
             new.push(id.expect("a composite's type was inferred from its body when it was built"));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use half::f16;
 use ndarray::ArrayD;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -58,8 +59,8 @@ pub enum WeightsError {
         /// How many tensors there are.
         found: usize,
     },
-    /// An element type other than f32.
-    #[error("weights '{}': tensor '{name}' is {found}, expected f32; convert it with tensor.float() and save again", path.display())]
+    /// An element type other than f32 and f16.
+    #[error("weights '{}': tensor '{name}' is {found}, expected f32 or f16; convert it with tensor.float() and save again", path.display())]
     DType {
         /// The file.
         path: PathBuf,
@@ -156,7 +157,7 @@ impl Weights {
     ///
     /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] for a type that PyTorch's networks do not have.
     pub fn element(&self, name: &str) -> Result<Element, WeightsError> {
-        Element::of(self.entry(name)?.dtype).ok_or_else(|| self.not_f32(name))
+        Element::of(self.entry(name)?.dtype).ok_or_else(|| self.other_type(name))
     }
 
     /// A tensor's data, row-major.
@@ -167,18 +168,19 @@ impl Weights {
         Ok(&self.map[offset as usize..(offset + length) as usize])
     }
 
-    /// A copy of one tensor.
+    /// A copy of one tensor; f16 is widened, which is exact.
     ///
-    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is not f32, [`WeightsError::Shape`].
+    /// Errors: [`WeightsError::Missing`], [`WeightsError::DType`] if it is neither f32 nor f16, [`WeightsError::Shape`].
     pub fn read(&self, name: &str) -> Result<ArrayD<f32>, WeightsError> {
         let entry = self.entry(name)?;
-        if entry.dtype != Dtype::F32 {
-            return Err(self.not_f32(name));
-        }
+        let bytes = self.bytes(name)?;
         // A foreign file may place its data at an odd address, so the bytes are not reinterpreted in place.
-        let (values, _) = self.bytes(name)?.as_chunks();
-        let values = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        // The header was checked: length = product of the shape × 4. Yet [0, 2^60, 2^60] passes.
+        let values = match entry.dtype {
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            _ => return Err(self.other_type(name)),
+        };
+        // The header was checked: length = product of the shape × bytes of the type. Yet [0, 2^60, 2^60] passes.
         ArrayD::from_shape_vec(entry.shape.clone(), values).map_err(|_| WeightsError::Shape {
             path: self.path.clone(),
             name: name.to_owned(),
@@ -186,7 +188,7 @@ impl Weights {
         })
     }
 
-    fn not_f32(&self, name: &str) -> WeightsError {
+    fn other_type(&self, name: &str) -> WeightsError {
         let found = self.dtype(name).unwrap_or_default();
         WeightsError::DType { path: self.path.clone(), name: name.to_owned(), found }
     }
@@ -299,7 +301,7 @@ mod tests {
         }
         let file = file_of(&whole);
         let text = Weights::open(file.path()).unwrap().read("a").unwrap_err().to_string();
-        assert!(text.contains("'a' is bf16, expected f32"), "{text}");
+        assert!(text.contains("'a' is bf16, expected f32 or f16"), "{text}");
         let (name, huge) = ("empty", 1u64 << 60);
         let header =
             format!(r#"{{"{name}":{{"dtype":"F32","shape":[0,{huge},{huge}],"data_offsets":[0,0]}}}}"#);

@@ -2,9 +2,10 @@
 
 use std::io::{self, BufWriter, Write};
 
+use half::f16;
 use serde_json::json;
 
-use super::Element;
+use super::{Element, Precision};
 use crate::graph::ParamSpec;
 
 /// A tensor as it is announced.
@@ -94,24 +95,40 @@ impl<W: Write> TensorWriter<W> {
     }
 }
 
-/// Writes f32 tensors as safetensors, in the order that was announced.
+/// Writes a network's weights as safetensors, in the order that was announced.
 pub struct WeightsWriter<W: Write>(TensorWriter<W>);
 
 impl<W: Write> WeightsWriter<W> {
-    /// Writes the header for these tensors.
+    /// Writes the header for these tensors, all f32.
     ///
     /// Errors: those of `out`.
     pub fn new(out: W, tensors: Vec<ParamSpec>) -> io::Result<Self> {
-        let spec = |ParamSpec { name, shape, .. }| TensorSpec { name, element: Element::F32, shape };
+        Self::mixed(out, tensors.into_iter().map(|spec| (spec, Precision::F32)).collect())
+    }
+
+    /// Writes the header for these tensors, each in a precision of its own.
+    ///
+    /// Errors: those of `out`.
+    pub fn mixed(out: W, tensors: Vec<(ParamSpec, Precision)>) -> io::Result<Self> {
+        let spec = |(ParamSpec { name, shape, .. }, precision): (ParamSpec, Precision)| TensorSpec {
+            name,
+            element: precision.element(),
+            shape,
+        };
         TensorWriter::new(out, tensors.into_iter().map(spec).collect()).map(Self)
     }
 
-    /// Writes the next tensor's values, row-major. `name` must be the next one announced.
+    /// Writes the next tensor's values, row-major, rounded to its precision. `name` must be the next one announced.
     ///
     /// Errors: those of the output; [`io::ErrorKind::InvalidInput`] for another name or number of values.
     pub fn write(&mut self, name: &str, values: &[f32]) -> io::Result<()> {
-        let out = self.0.next(name, size_of_val(values))?;
-        values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))
+        let half = self.0.left.as_slice().first().is_some_and(|next| next.element == Element::F16);
+        let precision = if half { Precision::F16 } else { Precision::F32 };
+        let out = self.0.next(name, values.len() * precision.element().bytes())?;
+        match precision {
+            Precision::F32 => values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes())),
+            Precision::F16 => values.iter().try_for_each(|v| out.write_all(&f16::from_f32(*v).to_le_bytes())),
+        }
     }
 
     /// Flushes and gives the output back.
@@ -175,6 +192,31 @@ mod tests {
             assert_eq!(Element::of(tensor.dtype()), Some(element));
             assert_eq!(tensor.data(), vec![element as u8; 3 * element.bytes()]);
         }
+    }
+
+    #[test]
+    fn halves_are_rounded_and_read_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let precisions = [Precision::F16, Precision::F32, Precision::F16];
+        let tensors = specs().into_iter().zip(precisions).collect();
+        let mut writer = WeightsWriter::mixed(file.reopen().unwrap(), tensors).unwrap();
+        let values = [1.0, 0.1, -0.0, 7e4];
+        writer.write("b.weight", &values).unwrap();
+        writer.write("a", &[0.1]).unwrap();
+        writer.write("empty", &[]).unwrap();
+        writer.finish().unwrap();
+
+        let weights = Weights::open(file.path()).unwrap();
+        let found = weights.read("b.weight").unwrap();
+        assert_eq!(found.as_slice().unwrap(), values.map(|v| Precision::F16.round(v)));
+        assert_eq!(weights.read("a").unwrap().first(), Some(&0.1));
+        assert_eq!(
+            (weights.dtype("b.weight").unwrap(), weights.dtype("a").unwrap()),
+            ("f16".into(), "f32".into())
+        );
+        let bytes = std::fs::read(file.path()).unwrap();
+        let other = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(other.tensor("b.weight").unwrap().data()[2..4], 0x2e66u16.to_le_bytes());
     }
 
     #[test]

@@ -172,8 +172,19 @@ fn an_unverified_bundle_must_be_accepted() {
     let folder = bundle();
     seal(folder.path(), &mut manifest(&preset(), "none"));
     let error = refused(folder.path()).to_string();
-    assert!(error.contains("--unverified"), "{error}");
+    assert!(error.contains("--unverified") && error.contains("--gate full"), "{error}");
     assert!(Bundle::open(folder.path(), tract().as_ref(), true).is_ok());
+}
+
+#[test]
+fn a_bundle_for_another_machine_says_how_to_verify_it_there() {
+    let folder = bundle();
+    let mut manifest = manifest(&preset(), "none");
+    manifest.target = "ort-cuda".into();
+    seal(folder.path(), &mut manifest);
+    let error = refused(folder.path()).to_string();
+    let command = format!("anomalens-export verify {} --device cuda", folder.path().display());
+    assert!(error.contains("ort-cuda") && error.contains(&command), "{error}");
 }
 
 #[test]

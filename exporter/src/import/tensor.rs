@@ -1,0 +1,179 @@
+//! Stored tensors: in the model itself, or in a file beside it (external data).
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use half::f16;
+
+use super::ImportError;
+use crate::onnx::TensorProto;
+use crate::onnx::tensor_proto::{DataLocation, DataType};
+
+/// A stored tensor. Its data are read when they are asked for.
+#[derive(Debug)]
+pub(super) struct Stored {
+    name: String,
+    dtype: DataType,
+    shape: Vec<usize>,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// Little-endian, row-major.
+    Here(Vec<u8>),
+    File {
+        path: PathBuf,
+        offset: u64,
+    },
+}
+
+impl Stored {
+    /// Takes a tensor of a model that stands in `folder`. The length of the data is checked, the data are not read.
+    ///
+    /// Errors: [`ImportError::Tensor`], [`ImportError::Io`].
+    pub(super) fn new(mut tensor: TensorProto, folder: &Path) -> Result<Self, ImportError> {
+        let name = tensor.name.take().unwrap_or_default();
+        let wrong = |found: String, expected: &str| ImportError::Tensor {
+            tensor: name.clone(),
+            found,
+            expected: expected.to_owned(),
+        };
+        let dtype = DataType::try_from(tensor.data_type())
+            .ok()
+            .filter(|dtype| element_bytes(*dtype).is_some())
+            .ok_or_else(|| wrong(format!("element type {}", tensor.data_type()), "f32, f16 or i64"))?;
+        let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+        let shape = shape.ok_or_else(|| wrong(format!("shape {:?}", tensor.dims), "no negative length"))?;
+        let bytes = shape
+            .iter()
+            .try_fold(element_bytes(dtype).unwrap_or(1), |bytes, &d| bytes.checked_mul(d))
+            .ok_or_else(|| wrong(format!("shape {shape:?}"), "as many elements as a memory can hold"))?;
+        let data = if tensor.data_location() == DataLocation::External {
+            external(&name, &tensor, bytes, folder)?
+        } else {
+            Data::Here(match (tensor.raw_data.take(), dtype) {
+                (Some(raw), _) => raw,
+                (None, DataType::Float) => tensor.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                (None, DataType::Int64) => tensor.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                // Halves stand in the low 16 bits of each.
+                (None, _) => tensor.int32_data.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
+            })
+        };
+        if let Data::Here(data) = &data
+            && data.len() != bytes
+        {
+            return Err(wrong(format!("{} bytes", data.len()), &format!("{bytes} bytes of shape {shape:?}")));
+        }
+        Ok(Self { name, dtype, shape, data })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// What it is, for messages.
+    pub(super) fn describe(&self) -> String {
+        format!("the stored tensor '{}' ({}, {:?})", self.name, self.dtype.as_str_name(), self.shape)
+    }
+
+    pub(super) fn is_float(&self) -> bool {
+        matches!(self.dtype, DataType::Float | DataType::Float16)
+    }
+
+    /// The values of a floating-point tensor, row-major; halves are widened, which is exact.
+    ///
+    /// Errors: [`ImportError::Tensor`] for integers, [`ImportError::Io`].
+    pub(super) fn floats(&self) -> Result<Vec<f32>, ImportError> {
+        let bytes = self.bytes()?;
+        match self.dtype {
+            DataType::Float => Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+            DataType::Float16 => {
+                Ok(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
+            }
+            _ => Err(self.wrong("f32 or f16")),
+        }
+    }
+
+    /// The values of an integer tensor, row-major.
+    ///
+    /// Errors: [`ImportError::Tensor`] for floating point, [`ImportError::Io`].
+    pub(super) fn ints(&self) -> Result<Vec<i64>, ImportError> {
+        match self.dtype {
+            DataType::Int64 => {
+                Ok(self.bytes()?.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+            }
+            _ => Err(self.wrong("i64")),
+        }
+    }
+
+    fn wrong(&self, expected: &str) -> ImportError {
+        ImportError::Tensor {
+            tensor: self.name.clone(),
+            found: self.dtype.as_str_name().to_owned(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    fn bytes(&self) -> Result<std::borrow::Cow<'_, [u8]>, ImportError> {
+        let (path, offset) = match &self.data {
+            Data::Here(bytes) => return Ok(bytes.into()),
+            Data::File { path, offset } => (path, offset),
+        };
+        let length = self.shape.iter().product::<usize>() * element_bytes(self.dtype).unwrap_or(1);
+        let read = || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(*offset))?;
+            let mut bytes = vec![0; length];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes.into())
+        };
+        read().map_err(|source| ImportError::Io { path: path.clone(), source })
+    }
+}
+
+fn element_bytes(dtype: DataType) -> Option<usize> {
+    match dtype {
+        DataType::Float => Some(4),
+        DataType::Float16 => Some(2),
+        DataType::Int64 => Some(8),
+        _ => None,
+    }
+}
+
+/// The place of external data: a plain file beside the model that holds as many bytes as the tensor wants.
+fn external(name: &str, tensor: &TensorProto, bytes: usize, folder: &Path) -> Result<Data, ImportError> {
+    let entry = |key: &str| {
+        tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value().to_owned()).unwrap_or_default()
+    };
+    let wrong = |found: String, expected: String| ImportError::Tensor {
+        tensor: name.to_owned(),
+        found: format!("external data {found}"),
+        expected,
+    };
+    let location = entry("location");
+    let plain = Path::new(&location).components().count() == 1 && location != ".." && location != ".";
+    if !plain || location.contains(['/', '\\']) {
+        return Err(wrong(format!("in '{location}'"), "a plain file name beside the model".to_owned()));
+    }
+    let number = |key: &str, default: u64| match entry(key).as_str() {
+        "" => Ok(default),
+        text => text.parse::<u64>().map_err(|_| wrong(format!("at {key} '{text}'"), "a number".to_owned())),
+    };
+    let (offset, length) = (number("offset", 0)?, number("length", bytes as u64)?);
+    let path = folder.join(location);
+    let size =
+        std::fs::metadata(&path).map_err(|source| ImportError::Io { path: path.clone(), source })?.len();
+    if length != bytes as u64 || offset.checked_add(length).is_none_or(|end| end > size) {
+        return Err(wrong(
+            format!("at {offset}, {length} bytes long, in a file of {size}"),
+            format!("{bytes} bytes within the file"),
+        ));
+    }
+    Ok(Data::File { path, offset })
+}
