@@ -11,6 +11,7 @@
 //! `grad` is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -177,9 +178,14 @@ pub fn record(bundle: &Path, report: &Report) -> Result<bool, VerifyError> {
     }
     manifest.verification = verification.clone();
     let (path, new) = (bundle.join(MANIFEST), bundle.join(format!(".{MANIFEST}.new")));
-    let fault = |error| OutputError::new(&path, error);
-    std::fs::write(&new, manifest.to_json()).map_err(fault)?;
-    std::fs::rename(&new, &path).map_err(fault)?;
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(manifest.to_json().as_bytes())?;
+        file.sync_all()
+    });
+    written.and_then(|()| std::fs::rename(&new, &path)).map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        OutputError::new(&path, error)
+    })?;
     Ok(true)
 }
 

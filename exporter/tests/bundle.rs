@@ -3,6 +3,7 @@
 mod support;
 
 use std::ops::ControlFlow;
+#[cfg(unix)]
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -241,11 +242,10 @@ fn describe_counts_the_papers_networks() {
     }
 }
 
-/// The paper's networks with random weights in every layer: written in at most 60 s and 1.5 times the weights in
-/// memory, loaded by ONNX Runtime in at most 10 s.
 /// The gate at the paper's size: every engine against the interpreter, in random weights of every layer. Then one tensor in
 /// forty is zeroed in the weights, and once a layer in each graph.
 #[test]
+#[cfg(unix)]
 #[ignore = "gives the interpreter 800 G multiply-adds: minutes; run with --ignored"]
 fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
     let place = tempfile::tempdir().unwrap();
@@ -289,6 +289,8 @@ fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
     }
 }
 
+/// The paper's networks with random weights in every layer: written in at most 60 s and 1.5 times the weights in
+/// memory, loaded by ONNX Runtime in at most 10 s.
 #[test]
 #[ignore = "writes 477 MB; run with --ignored"]
 #[cfg(target_os = "linux")]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::preset::Preset;
+use crate::preset::{Preset, PresetError};
 use crate::stats::Training;
 
 /// The manifest's file name.
@@ -134,6 +134,14 @@ pub enum BundleError {
         /// The cause: names the key, line and column.
         source: serde_json::Error,
     },
+    /// A value of the preset does not fit.
+    #[error("bundle '{bundle}': {MANIFEST}: {source}; write the bundle again with anomalens-export bundle")]
+    Preset {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The cause.
+        source: PresetError,
+    },
     /// Written by a newer program.
     #[error(
         "bundle '{bundle}': {MANIFEST}: format {found}, this program reads {FORMAT}; use the version that wrote it: {tool}"
@@ -176,7 +184,7 @@ impl Manifest {
     /// Reads `manifest.json` in `bundle`, without looking at the other files.
     ///
     /// Errors: [`BundleError::Io`], [`BundleError::Key`] (a missing key is named), [`BundleError::Format`],
-    /// [`BundleError::Path`].
+    /// [`BundleError::Preset`], [`BundleError::Path`].
     pub fn read(bundle: &Path) -> Result<Self, BundleError> {
         let text = std::fs::read_to_string(bundle.join(MANIFEST)).map_err(|source| BundleError::Io {
             bundle: bundle.to_owned(),
@@ -193,6 +201,10 @@ impl Manifest {
             return Err(BundleError::Format { bundle: bundle.to_owned(), found, tool });
         }
         let manifest: Self = serde_json::from_str(&text).map_err(key)?;
+        manifest
+            .preset
+            .check(&manifest.preset.name)
+            .map_err(|source| BundleError::Preset { bundle: bundle.to_owned(), source })?;
         for file in manifest.files.keys() {
             // Also on a system where the name is plain: a bundle goes from one to another.
             let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());

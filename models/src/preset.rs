@@ -173,6 +173,9 @@ const BUILTIN: [(&str, &str); 5] = [
     ("tiny", include_str!("../presets/tiny.toml")),
 ];
 
+/// Largest side of an image: what is beyond it is a mistake, and would ask for more memory than there is.
+const MOST_PIXELS: usize = 4096;
+
 impl Preset {
     /// The names of the presets that ship with the crate.
     pub fn builtin_names() -> Vec<&'static str> {
@@ -218,13 +221,19 @@ impl Preset {
         self.channels() * if self.unet.learn_sigma { 2 } else { 1 }
     }
 
-    fn check(&self, name: &str) -> Result<(), PresetError> {
+    /// Checks every value; `name` only serves the error message.
+    ///
+    /// Errors: [`PresetError::Value`].
+    pub(crate) fn check(&self, name: &str) -> Result<(), PresetError> {
         let fail = |what: &str, found: String, expected: String| {
             Err(PresetError::Value { name: name.to_owned(), what: what.to_owned(), found, expected })
         };
         let (size, t) = (self.image.size, self.schedule.timesteps);
         if self.channels() == 0 {
             return fail("image.channels", "none".into(), "at least one".into());
+        }
+        if !(1..=MOST_PIXELS).contains(&size) {
+            return fail("image.size", size.to_string(), format!("1..={MOST_PIXELS} pixels"));
         }
         if !(self.image.percentile > 0.0 && self.image.percentile <= 100.0) {
             return fail("image.percentile", self.image.percentile.to_string(), "in (0, 100]".into());

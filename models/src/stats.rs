@@ -42,7 +42,7 @@ pub struct Training {
     pub max_level: usize,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
-    /// `f32` or `bf16` products.
+    /// `f32`, `tf32` or `bf16`: products.
     pub precision: String,
     /// The means of the loss and its parts on the way: a few lines of the run's metrics, the last one included.
     pub curve: Vec<serde_json::Map<String, serde_json::Value>>,

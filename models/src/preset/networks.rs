@@ -188,6 +188,9 @@ impl UnetConfig {
     /// Errors: the first fault.
     pub(super) fn check(&self, size: usize) -> Result<(), Fault> {
         check_levels(&self.channel_mult, self.model_channels, size)?;
+        if self.classes == Some(0) {
+            return Err(("classes", "0".into(), "at least 1, or no such key".into()));
+        }
         check_resample(self.resblock_updown, self.conv_resample)
     }
 }
@@ -223,15 +226,20 @@ impl ClassifierConfig {
     }
 }
 
+/// Most channels of a level: what is beyond them is a mistake.
+const MOST_CHANNELS: usize = 1 << 16;
+
 fn check_levels(mult: &[Multiplier], model_channels: usize, size: usize) -> Result<(), Fault> {
     let halvings = 1usize << mult.len().saturating_sub(1).min(32);
-    let some = |m: &Multiplier| m.0.is_finite() && m.channels(model_channels) > 0;
+    let some = |m: &Multiplier| m.0.is_finite() && (1..=MOST_CHANNELS).contains(&m.channels(model_channels));
     if mult.is_empty() || !mult.iter().all(some) || size == 0 || !size.is_multiple_of(halvings) {
         let factors: Vec<String> = mult.iter().map(ToString::to_string).collect();
         return Err((
             "channel_mult",
             format!("[{}] at image.size = {size}", factors.join(", ")),
-            "positive factors, and a size that halves evenly at each level".into(),
+            format!(
+                "positive factors, at most {MOST_CHANNELS} channels, and a size that halves evenly at each level"
+            ),
         ));
     }
     Ok(())
