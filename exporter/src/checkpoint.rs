@@ -25,6 +25,8 @@ pub struct Checkpoint {
     prefix: String,
     /// The part of it that was asked for.
     asked: usize,
+    /// Whether anything was, be it the top.
+    keyed: bool,
     format: Format,
 }
 
@@ -36,13 +38,15 @@ enum Format {
 impl Checkpoint {
     /// Opens a checkpoint and reads its table of contents. `key` names the entry that holds the network, where
     /// the file holds more: `{"model": {…}}`, or names that begin with `model.`. One guided-diffusion network under
-    /// some key (or `module.` and the like) is found without it.
+    /// some key (or `module.` and the like) is found without it. An empty key is the top, without other networks below
+    /// it.
     ///
     /// Errors: [`CheckpointError`].
     pub fn open(path: &Path, key: Option<&str>) -> Result<Self, CheckpointError> {
         let format = Self::format(path)?;
-        let prefix = key.map(|key| format!("{key}.")).unwrap_or_default();
-        let mut checkpoint = Self { path: path.to_owned(), asked: prefix.len(), prefix, format };
+        let prefix = key.filter(|key| !key.is_empty()).map(|key| format!("{key}.")).unwrap_or_default();
+        let (asked, keyed) = (prefix.len(), key.is_some());
+        let mut checkpoint = Self { path: path.to_owned(), prefix, asked, keyed, format };
         if let Some(key) = key
             && !checkpoint.names().any(|name| name.starts_with(&checkpoint.prefix))
         {
@@ -90,7 +94,7 @@ impl Checkpoint {
         network: &str,
         params: &[ParamSpec],
     ) -> Result<Self, CheckpointError> {
-        let places = place::places(&self.shapes_below(self.asked), params);
+        let places = self.meant(place::places(&self.shapes_below(self.asked), params));
         match &places[..] {
             [] => {}
             [only] => {
@@ -102,13 +106,29 @@ impl Checkpoint {
         Ok(self)
     }
 
+    /// The checkpoint, if one guided-diffusion network of whatever preset stands in it, or none: then everything in it
+    /// is meant. `option` names the option that takes a key.
+    ///
+    /// Errors: [`CheckpointError::Ambiguous`].
+    pub fn one_network(self, option: &str) -> Result<Self, CheckpointError> {
+        match &self.networks()[..] {
+            [] | [_] => Ok(self),
+            several => Err(self.ambiguous(option, "a network", several)),
+        }
+    }
+
     /// What stands before the names of each guided-diffusion network, of whatever preset, below the key that was given.
-    pub fn networks(&self) -> Vec<String> {
-        place::networks(&self.shapes_below(self.asked))
+    fn networks(&self) -> Vec<String> {
+        self.meant(place::networks(&self.shapes_below(self.asked)))
+    }
+
+    /// The places that a key can mean: a network directly under it is the one, whatever else stands deeper.
+    fn meant(&self, places: Vec<String>) -> Vec<String> {
+        if self.keyed && places.iter().any(String::is_empty) { vec![String::new()] } else { places }
     }
 
     /// The error for networks at several places.
-    pub(crate) fn ambiguous(&self, option: &str, network: &str, places: &[String]) -> CheckpointError {
+    fn ambiguous(&self, option: &str, network: &str, places: &[String]) -> CheckpointError {
         let asked = &self.prefix[..self.asked];
         let key = |place: &String| match format!("{asked}{place}").strip_suffix('.') {
             Some(key) => format!("'{key}'"),
@@ -137,9 +157,13 @@ impl Checkpoint {
         self.prefix[self.asked..].strip_suffix('.')
     }
 
-    /// Names (below the key) and shapes, of the tensors that can be read.
+    /// Names (below the key) and shapes, of the tensors that can be read; those of another network that stands deeper
+    /// are not among them.
     pub fn shapes(&self) -> Shapes {
-        self.shapes_below(self.prefix.len())
+        let mut shapes = self.shapes_below(self.prefix.len());
+        let deeper = place::deeper(&shapes);
+        shapes.retain(|name, _| !place::is_within(name, 0, &deeper));
+        shapes
     }
 
     /// Checks that the checkpoint holds every parameter of a network, of a floating-point type and in the right shape,
@@ -178,18 +202,20 @@ impl Checkpoint {
         remarks
     }
 
-    /// The tensors below the key, by name. A tensor that cannot be read, or of a type that PyTorch does not have, is
-    /// refused.
+    /// The tensors of [`Checkpoint::shapes`] with their types. A tensor that cannot be read, or of a type that PyTorch
+    /// does not have, is refused.
     ///
     /// Errors: [`CheckpointError::Unreadable`], [`CheckpointError::Weights`].
     pub fn tensors(&self) -> Result<Vec<TensorSpec>, CheckpointError> {
-        let below = |name: &&str| name.starts_with(&self.prefix);
+        let deeper = place::deeper(&self.shapes_below(self.prefix.len()));
+        let below = self.names().filter_map(|name| name.strip_prefix(&self.prefix));
         let mut tensors = Vec::new();
-        for name in self.names().filter(below).map(|name| name[self.prefix.len()..].to_owned()) {
+        for name in below.filter(|name| !place::is_within(name, 0, &deeper)).map(str::to_owned) {
             let element = self.element(&name)?;
             let shape = self.shape(&name).to_vec();
-            // So many that their count is no number, though an axis of none makes it 0.
-            if shape.iter().try_fold(1, |n: usize, &axis| n.checked_mul(axis.max(1))).is_none() {
+            // So many that their bytes, be it as f32, are no number, though an axis of none makes them 0.
+            let bytes = element.bytes().max(Element::F32.bytes());
+            if shape.iter().try_fold(bytes, |n, &axis| n.checked_mul(axis.max(1))).is_none() {
                 return Err(WeightsError::Shape { path: self.path.clone(), name, shape }.into());
             }
             tensors.push(TensorSpec { name, element, shape });

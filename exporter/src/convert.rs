@@ -12,6 +12,11 @@ use anomalens_models::weights::{Element, TensorSpec, TensorWriter};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::pt::PtWriter;
 
+/// How much larger than the checkpoint its tensors may become: f16 as f32, and storages that several names share.
+const MAX_GROWTH: u64 = 8;
+/// Bytes that they may have beyond that, of views that repeat a few numbers: 64 MiB.
+const MAX_REPEATED: u64 = 1 << 26;
+
 /// A file format for weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -86,6 +91,20 @@ pub enum ConvertError {
         /// The tensor.
         name: String,
     },
+    /// Views that repeat their storages would become a file out of all proportion.
+    #[error(
+        "checkpoint '{}': found {bytes} bytes of tensors, expected at most {most} in a file of its size: views repeat what \
+         is in it; convert a part of it by --key, or save what is needed of it again",
+        path.display()
+    )]
+    Grown {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of the tensors as they would be written.
+        bytes: usize,
+        /// Bytes that would do.
+        most: u64,
+    },
     /// Nothing can be written there.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -131,11 +150,7 @@ impl<'a> Writer<'a> {
 /// Errors: [`ConvertError`]; then nothing is left of the new file.
 pub fn convert(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Report, ConvertError> {
     let format = Format::of(request.output)?;
-    let checkpoint = Checkpoint::open(request.input, request.key)?;
-    let networks = checkpoint.networks();
-    if networks.len() > 1 {
-        return Err(checkpoint.ambiguous("--key", "a network", &networks).into());
-    }
+    let checkpoint = Checkpoint::open(request.input, request.key)?.one_network("--key")?;
     let tensors = checkpoint.tensors()?;
     let change = |element: Element| request.to_f32 && element.is_float() && element != Element::F32;
     let mut specs = Vec::with_capacity(tensors.len());
@@ -144,7 +159,14 @@ pub fn convert(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Rep
         let element = if change(element) { Element::F32 } else { element };
         specs.push(TensorSpec { name, element, shape });
     }
-    let total = specs.iter().map(TensorSpec::bytes).sum();
+    let total = specs.iter().map(TensorSpec::bytes).fold(0, usize::saturating_add);
+    let size = std::fs::metadata(request.input)
+        .map_err(|source| CheckpointError::Io { path: request.input.to_owned(), source })?
+        .len();
+    let most = size.saturating_mul(MAX_GROWTH).saturating_add(MAX_REPEATED);
+    if total as u64 > most {
+        return Err(ConvertError::Grown { path: request.input.to_owned(), bytes: total, most });
+    }
     let output = OutputFile::create(request.output)?;
     let fail = |error| output.error(error);
     let mut writer = Writer::new(format, output.file(), specs.clone()).map_err(fail)?;

@@ -60,6 +60,17 @@ pub enum InferError {
         /// The classifier's.
         classifier: usize,
     },
+    /// The classifier was made for a size that the levels do not divide.
+    #[error(
+        "image size: found {size} by out.2.positional_embedding of the classifier, expected a multiple of {least}, as the \
+         levels need it; bring two networks that were trained for the same images"
+    )]
+    Size {
+        /// The classifier's height and width.
+        size: usize,
+        /// What the levels of both networks divide a side by.
+        least: usize,
+    },
     /// An answer that the tensors contradict.
     #[error("{option}: found {found}, expected {expected}")]
     Answer {
@@ -180,7 +191,7 @@ pub fn infer(
         Some(c) => findings.extend(c.findings(size.value)),
         None => stand_in(
             "classifier",
-            Classifier::stand_in(&trunk).findings(size.value),
+            Classifier::stand_in(&trunk, u.as_ref().and_then(|u| u.classes)).findings(size.value),
             &mut findings,
             &mut notes,
         ),

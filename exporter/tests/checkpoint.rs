@@ -98,6 +98,32 @@ fn nested_strided_and_shared_tensors_are_read() {
 }
 
 #[test]
+fn of_raw_and_averaged_weights_a_key_chooses_be_it_the_top() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("both.pt");
+    let layers = ["input_blocks.0.0.weight", "time_embed.0.weight"];
+    let network = |storage| layers.map(|name| (name, Value::Tensor(Tensor::new(storage, &[1]))));
+    let [first, second] = network(0);
+    write_pt(&path, &dict([first, second, ("ema", dict(network(1)))]), &[vec![1.0], vec![2.0]]);
+    let params = specs(&layers.map(|name| (name, [1].as_slice())));
+    let open = |key| Checkpoint::open(&path, key).unwrap();
+    for found in [open(None).place("--key", "net", &params), open(None).one_network("--key")] {
+        let text = found.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains("'ema'") && text.contains("'' (the top)"), "{text}");
+        assert!(text.contains("expected one; choose by --key"), "{text}");
+    }
+    for (key, value) in [("", 1.0), ("ema", 2.0)] {
+        for found in [open(Some(key)).place("--key", "net", &params), open(Some(key)).one_network("--key")] {
+            let found = found.unwrap();
+            found.check("net", &params).unwrap();
+            assert_eq!(found.read_f32(layers[0]).unwrap(), [value], "'{key}'");
+            assert_eq!(found.tensors().unwrap().len(), 2, "'{key}'");
+            assert_eq!(found.found(), None);
+        }
+    }
+}
+
+#[test]
 fn safetensors_is_known_by_its_content() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("misnamed.pt");

@@ -100,10 +100,13 @@ fn what_cannot_be_done_is_said_and_leaves_nothing() {
     };
     write_pt(&path("two.pt"), &dict([("ema", network()), ("model", network())]), &[vec![1.0]]);
     write_pt(&path("other.pt"), &dict([first("net", "a"), first("opt", "b")]), &[vec![1.0]]);
+    // Two names, 64 MiB to each, of one number.
+    let repeated = || Value::Tensor(Tensor { strides: vec![0, 0], ..Tensor::new(0, &[1 << 12, 1 << 12]) });
+    write_pt(&path("repeated.pt"), &dict([("a", repeated()), ("b", repeated())]), &[vec![1.0]]);
     write_pt(&path("nan.pt"), &dict([("a", Value::Tensor(Tensor::new(0, &[2])))]), &[vec![1.0, f32::NAN]]);
     let before = listing(place.path());
     type Case<'a> = (&'a str, PathBuf, &'a str, &'a [&'a str], i32, &'a str);
-    let cases: [Case<'_>; 10] = [
+    let cases: [Case<'_>; 11] = [
         ("there already", unet.clone(), "mine.pt", &[], 1, "found something of that name"),
         ("no format", unet.clone(), "out.onnx", &[], 2, "expected it to end with .pt, .pth or .safetensors"),
         ("no folder", unet.clone(), "none/out.pt", &[], 1, "none/out.pt"),
@@ -132,6 +135,14 @@ fn what_cannot_be_done_is_said_and_leaves_nothing() {
             &["--key", "net", "--strip", "a"],
             1,
             "found tensor 'a'",
+        ),
+        (
+            "repeated",
+            path("repeated.pt"),
+            "out.pt",
+            &[],
+            1,
+            "found 134217728 bytes of tensors, expected at most 67",
         ),
         ("not a number", path("nan.pt"), "out.safetensors", &[], 1, "'a' holds NaN at [1]"),
         ("another type", unet, "out.pt", &["--dtype", "f16"], 2, "possible values: f32"),

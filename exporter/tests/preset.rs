@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use anomalens_models::preset::Preset;
-use support::{listing, program, run, tiny};
+use support::{Tensor, Value, dict, listing, program, run, tiny, write_pt};
 
 const ANSWERS: [&str; 16] = [
     "--channels",
@@ -67,7 +67,7 @@ fn a_checkpoint_becomes_a_preset_and_a_bundle() {
 
     // What is there stays.
     let (code, text) = preset(&file, &ANSWERS);
-    assert!(code == 1 && text.contains("found a file"), "{text}");
+    assert!(code == 1 && text.contains("found something of that name"), "{text}");
 }
 
 #[test]
@@ -91,7 +91,48 @@ fn wrong_usage_and_wrong_answers() {
         .arg("-o")
         .arg(&file));
     assert!(code == 1 && text.contains("a classifier has none"), "{text}");
+    for (option, value, wanted) in [
+        ("--heads", "count:1", "--unet"),
+        ("--qkv-order", "head-first", "--unet"),
+        ("--classifier-heads", "count:1", "--classifier"),
+        ("--classifier-qkv-order", "head-first", "--classifier"),
+        ("--classifier-res-blocks", "2", "--classifier"),
+    ] {
+        let (other, checkpoint) = if wanted == "--unet" {
+            ("--classifier", tiny().join("classifier/state_dict.pt"))
+        } else {
+            ("--unet", tiny().join("unet/state_dict.pt"))
+        };
+        let mut command = program();
+        command.args(["preset", option, value, other]).arg(checkpoint).arg("-o").arg(&file);
+        let (code, text) = run(&mut command);
+        assert!(code == 2 && text.contains(&format!("{wanted} <FILE>")), "{option}: {text}");
+    }
     let (code, text) = preset(&place.path().join("no/such/folder.toml"), &ANSWERS);
     assert!(code == 1 && text.contains("no/such"), "{text}");
     assert!(listing(place.path()).is_empty());
+}
+
+#[test]
+fn of_several_networks_one_is_chosen() {
+    let place = tempfile::tempdir().unwrap();
+    let (file, two) = (place.path().join("mine.toml"), place.path().join("two.pt"));
+    let network = || {
+        let layers = ["input_blocks.0.0.weight", "time_embed.0.weight"];
+        dict(layers.map(|name| (name, Value::Tensor(Tensor::new(0, &[1])))))
+    };
+    write_pt(&two, &dict([("ema", network()), ("model", network())]), &[vec![1.0]]);
+    for option in ["--unet", "--classifier"] {
+        let preset = |options: &[&str]| {
+            run(program().args(["preset", option]).arg(&two).args(options).arg("-o").arg(&file))
+        };
+        let (code, text) = preset(&[]);
+        let expected =
+            format!("found a network under the keys 'ema', 'model', expected one; choose by {option}-key");
+        assert!(code == 1 && text.contains(&expected), "{text}");
+        // The one that was chosen is looked at; it has no more than two layers.
+        let (code, text) = preset(&[&format!("{option}-key"), "ema"]);
+        assert!(code == 1 && text.contains("these are not the tensors of a"), "{text}");
+    }
+    assert_eq!(listing(place.path()), ["two.pt"]);
 }

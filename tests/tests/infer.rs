@@ -164,6 +164,19 @@ fn questions_name_what_fits() {
     assert_eq!(options(&questions), ["--image-size", "--channels", "--schedule", "--timesteps"]);
 }
 
+/// The stand-in for a classifier that is not brought knows the classes of the U-Net.
+#[test]
+fn a_unet_alone_has_any_of_its_classes_healthy() {
+    let mut preset = Preset::load("tiny").unwrap();
+    preset.unet.classes = Some(3);
+    let unet = unet_shapes(&preset);
+    let known = |class| Answers { healthy_class: Some(class), ..answers(&preset) };
+    let found = infer("u", Some(&unet), None, &known(2)).unwrap().preset;
+    assert_eq!((found.translate.healthy_class, found.classifier.classes), (2, 3));
+    let error = infer("u", Some(&unet), None, &known(3)).unwrap_err();
+    assert!(matches!(error, InferError::Answer { option: "--healthy-class", .. }), "{error}");
+}
+
 /// Residual blocks that change the resolution look like the others: only what lies around them tells them apart.
 #[test]
 fn levels_of_a_classifier_may_be_open() {
@@ -289,4 +302,12 @@ fn other_tensors_are_refused() {
     pool.insert("out.2.positional_embedding".into(), vec![64, 256]);
     let error = infer("t", None, Some(&pool), &Answers::default()).unwrap_err();
     assert!(error.to_string().contains("one more than a square"), "{error}");
+    // The U-Net halves a side five times; a pool of one pixel knows the side that the classifier's levels leave.
+    let deep = unet_shapes(&Preset::load("brats256").unwrap());
+    let mut pool = classifier.clone();
+    let width = pool["out.2.positional_embedding"][0];
+    pool.insert("out.2.positional_embedding".into(), vec![width, 2]);
+    let error = infer("t", Some(&deep), Some(&pool), &Answers::default()).unwrap_err();
+    assert!(matches!(error, InferError::Size { least: 32, size } if size < 32), "{error}");
+    assert!(error.to_string().contains("expected a multiple of 32"), "{error}");
 }

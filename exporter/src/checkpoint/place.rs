@@ -1,5 +1,7 @@
 //! Where in a file a network stands: at the top, under a key, under `module.` and the like.
 
+use std::collections::BTreeSet;
+
 use anomalens_models::graph::ParamSpec;
 use anomalens_models::weights::Shapes;
 
@@ -18,24 +20,39 @@ pub fn networks(shapes: &Shapes) -> Vec<String> {
 }
 
 /// What stands before the names of a network of these parameters: every place where all of them stand in their
-/// shapes, with nothing else; if there is none, the place where most of them do.
+/// shapes, with nothing else; if there is none, the place where most of them do. What stands at a place within a place
+/// is nothing else of the outer one: raw and averaged weights may stand so.
 pub fn places(shapes: &Shapes, params: &[ParamSpec]) -> Vec<String> {
     let Some(first) = params.first() else { return vec![] };
     let prefixes = shapes.keys().filter_map(|name| Some(name.strip_suffix(&first.name)?.to_owned()));
+    let prefixes: BTreeSet<String> = prefixes.filter(|prefix| is_place(prefix)).collect();
     let mut best = (0, vec![]);
-    for prefix in prefixes.filter(|prefix| is_place(prefix)) {
+    for prefix in &prefixes {
         let fits = |p: &&ParamSpec| shapes.get(&format!("{prefix}{}", p.name)) == Some(&p.shape);
         let fitting = params.iter().filter(fits).count();
-        let others = below(shapes, &prefix).count() - fitting;
+        let own = below(shapes, prefix).filter(|(name, _)| !is_within(name, prefix.len(), &prefixes)).count();
+        let others = own.saturating_sub(fitting);
         // A place with nothing else goes before every other with as many.
         let rank = 2 * fitting + usize::from(others == 0);
         match rank.cmp(&best.0) {
-            std::cmp::Ordering::Greater => best = (rank, vec![prefix]),
-            std::cmp::Ordering::Equal if rank == 2 * params.len() + 1 => best.1.push(prefix),
+            std::cmp::Ordering::Greater => best = (rank, vec![prefix.clone()]),
+            std::cmp::Ordering::Equal if rank == 2 * params.len() + 1 => best.1.push(prefix.clone()),
             _ => {}
         }
     }
     best.1
+}
+
+/// Where other networks stand than the one at the top, if one stands there.
+pub fn deeper(shapes: &Shapes) -> BTreeSet<String> {
+    let networks = BTreeSet::from_iter(networks(shapes));
+    if networks.contains("") { networks } else { BTreeSet::new() }
+}
+
+/// Whether a name stands at one of these places that is longer than `outer` bytes.
+pub fn is_within(name: &str, outer: usize, places: &BTreeSet<String>) -> bool {
+    let mut ends = name.match_indices('.').map(|(dot, _)| dot + 1).filter(|&end| end > outer);
+    ends.any(|end| places.contains(&name[..end]))
 }
 
 fn is_place(prefix: &str) -> bool {
@@ -61,11 +78,13 @@ mod tests {
         let params: Vec<ParamSpec> = ["a", "out.b"]
             .map(|name| ParamSpec { name: name.into(), shape: vec![2], init: Init::Zeros })
             .into();
-        let cases: [(&str, &[&str], &[&str]); 8] = [
+        let cases: [(&str, &[&str], &[&str]); 10] = [
             ("top", &["a", "out.b"], &[""]),
             ("module", &["module.a", "module.out.b"], &["module."]),
             ("beside others", &["ema.n.a", "ema.n.out.b", "opt.a", "opt.x"], &["ema.n."]),
             ("two", &["ema.a", "ema.out.b", "model.a", "model.out.b"], &["ema.", "model."]),
+            ("one at the top", &["a", "out.b", "ema.a", "ema.out.b"], &["", "ema."]),
+            ("the top, and a part", &["a", "out.b", "ema.a"], &[""]),
             ("one whole", &["ema.a", "ema.out.b", "ema.out.c", "model.a", "model.out.b"], &["model."]),
             ("moments", &["adam.first.a", "adam.first.out.b", "model.a", "model.out.b"], &["model."]),
             ("none", &["x.aa", "b"], &[]),
@@ -86,6 +105,7 @@ mod tests {
         assert_eq!(under(&[""]), [""]);
         assert_eq!(under(&["model.module."]), ["model.module."]);
         assert_eq!(under(&["ema.", "model."]), ["ema.", "model."]);
+        assert_eq!(under(&["", "ema."]), ["ema.", ""]);
         assert_eq!(networks(&shapes(&["input_blocks.0.0.weight"])), [""; 0]);
     }
 }

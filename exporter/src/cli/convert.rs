@@ -18,7 +18,8 @@ pub struct ConvertArgs {
     /// The new file, .pt, .pth or .safetensors; must not exist
     #[arg(value_name = "OUT", value_parser = named_by_format)]
     output: PathBuf,
-    /// Key that the tensors stand under, where the file holds more [default: the one network that is found]
+    /// Key that the tensors stand under, where the file holds more; '' is the top [default: the one network that is
+    /// found; without a network in it, everything]
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// What to take from the beginning of every name, e.g. `model.`

@@ -1,15 +1,14 @@
 //! `preset`: the definition of a checkpoint's networks, from its tensors and a person's answers.
 
-use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
 use anomalens_exporter::infer::{Answers, Finding, infer};
-use anomalens_models::output::OutputError;
+use anomalens_models::output::{OutputError, OutputFile};
 use anomalens_models::preset::{Heads, QkvOrder, ScheduleKind};
 use anomalens_models::weights::Shapes;
-use anyhow::bail;
 
 #[derive(clap::Args)]
 pub struct PresetArgs {
@@ -19,10 +18,10 @@ pub struct PresetArgs {
     /// Checkpoint of the noisy classifier
     #[arg(long, value_name = "FILE")]
     classifier: Option<PathBuf>,
-    /// Key that the U-Net stands under, where its file holds more
+    /// Key that the U-Net stands under, where its file holds more; '' is the top
     #[arg(long, value_name = "KEY", requires = "unet")]
     unet_key: Option<String>,
-    /// Key that the classifier stands under, where its file holds more
+    /// Key that the classifier stands under, where its file holds more; '' is the top
     #[arg(long, value_name = "KEY", requires = "classifier")]
     classifier_key: Option<String>,
     /// Height and width of the images, in pixels
@@ -41,22 +40,22 @@ pub struct PresetArgs {
     #[arg(long, value_name = "CLASS")]
     healthy_class: Option<usize>,
     /// Attention heads of the U-Net: so many, or of so many channels
-    #[arg(long, value_name = "count:N|channels:N", value_parser = heads)]
+    #[arg(long, value_name = "count:N|channels:N", value_parser = heads, requires = "unet")]
     heads: Option<Heads>,
     /// Attention heads of the U-Net on the way up, where they are others (num_heads_upsample)
     #[arg(long, value_name = "count:N|channels:N", value_parser = heads, requires = "heads")]
     heads_up: Option<Heads>,
     /// Order of q, k and v in the U-Net
-    #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order)]
+    #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order, requires = "unet")]
     qkv_order: Option<QkvOrder>,
     /// Attention heads of the classifier
-    #[arg(long, value_name = "count:N|channels:N", value_parser = heads)]
+    #[arg(long, value_name = "count:N|channels:N", value_parser = heads, requires = "classifier")]
     classifier_heads: Option<Heads>,
     /// Order of q, k and v in the classifier
-    #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order)]
+    #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order, requires = "classifier")]
     classifier_qkv_order: Option<QkvOrder>,
     /// Residual blocks a level of the classifier, where its tensors leave that open
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "classifier")]
     classifier_res_blocks: Option<usize>,
     /// The preset's file, new
     #[arg(short, long, value_name = "FILE.toml")]
@@ -64,14 +63,8 @@ pub struct PresetArgs {
 }
 
 pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
-    if args.output.exists() {
-        bail!(
-            "output '{}': found a file, expected a new name; choose another, or remove it",
-            args.output.display()
-        );
-    }
-    let unet = shapes(&args.unet, &args.unet_key)?;
-    let classifier = shapes(&args.classifier, &args.classifier_key)?;
+    let unet = shapes(&args.unet, &args.unet_key, "--unet-key")?;
+    let classifier = shapes(&args.classifier, &args.classifier_key, "--classifier-key")?;
     let name = args.output.file_stem().unwrap_or_default().to_string_lossy();
     let inferred = infer(&name, unet.as_ref(), classifier.as_ref(), &args.answers())?;
     write(&args.output, &inferred.text)?;
@@ -100,18 +93,22 @@ impl PresetArgs {
     }
 }
 
-fn shapes(path: &Option<PathBuf>, key: &Option<String>) -> Result<Option<Shapes>, CheckpointError> {
-    let checkpoint = path.as_deref().map(|path| Checkpoint::open(path, key.as_deref())).transpose()?;
-    Ok(checkpoint.map(|checkpoint| checkpoint.shapes()))
+/// Names and shapes of the one network of a file; `option` takes `key`.
+fn shapes(
+    path: &Option<PathBuf>,
+    key: &Option<String>,
+    option: &str,
+) -> Result<Option<Shapes>, CheckpointError> {
+    let Some(path) = path else { return Ok(None) };
+    let checkpoint = Checkpoint::open(path, key.as_deref())?.one_network(option)?;
+    Ok(Some(checkpoint.shapes()))
 }
 
 /// Writes a file that appears when it is whole.
 fn write(path: &Path, text: &str) -> Result<(), OutputError> {
-    let partial = path.with_extension("toml.part");
-    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
-        let _ = fs::remove_file(&partial);
-        OutputError::new(path, source)
-    })
+    let output = OutputFile::create(path)?;
+    output.file().write_all(text.as_bytes()).map_err(|e| output.error(e))?;
+    output.finish()
 }
 
 fn schedule(text: &str) -> Result<ScheduleKind, String> {

@@ -174,7 +174,7 @@ impl<'a> Desk<'a> {
         let least = trunks.iter().map(|trunk| trunk.shrinks()).max().unwrap_or(1);
         if let Some(size) = classifier.and_then(|c| c.size) {
             if !size.is_multiple_of(least) {
-                return Err(InferError::Apart { what: "image size", unet: least, classifier: size });
+                return Err(InferError::Size { size, least });
             }
             return Ok(Sourced::new(size, "out.2.positional_embedding of the classifier"));
         }

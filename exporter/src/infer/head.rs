@@ -124,12 +124,13 @@ impl Unet {
 }
 
 impl Classifier {
-    /// A network of the same levels, in the place of one that was not brought.
-    pub(super) fn stand_in(trunk: &Trunk) -> Self {
+    /// A network of the same levels, in the place of one that was not brought. It tells as many classes apart as the
+    /// U-Net knows, if that knows any: the healthy class is one of both.
+    pub(super) fn stand_in(trunk: &Trunk, classes: Option<usize>) -> Self {
         Self {
             trunk: trunk.clone(),
             pool: Pool::Adaptive,
-            classes: 2,
+            classes: classes.unwrap_or(2),
             size: None,
             pool_seen: "",
             attention: Attention::one_head(),

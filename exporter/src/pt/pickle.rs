@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-/// Values that are read at most; a tensor takes about twenty.
+/// Values that are read at most, and remembered at most; a tensor takes about twenty.
 const MAX_VALUES: usize = 1 << 20;
 /// Beginnings that may wait for their end.
 const MAX_MARKS: usize = 1 << 16;
@@ -195,6 +195,9 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, key: u32) -> Result<(), String> {
         let last = *self.stack.last().ok_or("an empty stack")?;
+        if self.memo.len() == MAX_VALUES && !self.memo.contains_key(&key) {
+            return Err(format!("more than {MAX_VALUES} values remembered"));
+        }
         self.memo.insert(key, last);
         Ok(())
     }

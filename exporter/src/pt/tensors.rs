@@ -165,6 +165,9 @@ impl Walk<'_> {
             ("_rebuild_from_type_v2", &[callable, _, args, ..]) if depth < MAX_WRAPPERS => {
                 return self.rebuilt(callable, args, depth + 1);
             }
+            ("_rebuild_tensor_v2", &[_, _, _, _, _, _, metadata, ..]) if !self.is_empty(metadata) => {
+                Err("a view with PyTorch's conjugate or negative bit".into())
+            }
             ("_rebuild_tensor_v2" | "_rebuild_tensor", &[storage, offset, shape, strides, ..]) => {
                 self.view(storage, offset, shape, strides)
             }
@@ -199,6 +202,10 @@ impl Walk<'_> {
             return None;
         };
         Some((class, name, self.number(of).ok()?))
+    }
+
+    fn is_empty(&self, id: Id) -> bool {
+        matches!(self.pickle.get(id), Value::Dict(entries) if entries.is_empty())
     }
 
     fn numbers(&self, id: Id) -> Result<Vec<usize>, String> {
