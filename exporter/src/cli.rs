@@ -109,10 +109,10 @@ struct BundleArgs {
     /// Checkpoint of the noisy classifier
     #[arg(long, value_name = "FILE")]
     classifier: Option<PathBuf>,
-    /// Key that the U-Net stands under, where its file holds more
+    /// Key that the U-Net stands under, where its file holds several; '' for the top
     #[arg(long, value_name = "KEY", requires = "unet")]
     unet_key: Option<String>,
-    /// Key that the classifier stands under, where its file holds more
+    /// Key that the classifier stands under, where its file holds several; '' for the top
     #[arg(long, value_name = "KEY", requires = "classifier")]
     classifier_key: Option<String>,
     /// Random weights for both networks instead of checkpoints: to time a preset before it is trained

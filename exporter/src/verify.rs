@@ -47,7 +47,7 @@ pub enum VerifyError {
         /// The bundle.
         bundle: PathBuf,
         /// The cause.
-        source: GradientError,
+        source: Box<GradientError>,
     },
     /// The weights could not be read.
     #[error(transparent)]
@@ -197,7 +197,8 @@ fn hold_gate(
     engines: Engines,
     say: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Outcome, VerifyError> {
-    let fault = |source| VerifyError::Preset { bundle: bundle.to_owned(), source };
+    let fault =
+        |source: GradientError| VerifyError::Preset { bundle: bundle.to_owned(), source: source.into() };
     let weights = Weights::open(&bundle.join(WEIGHTS))?;
     let mut parts = Vec::new();
     if manifest.has(UNET) {

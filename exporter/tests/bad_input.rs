@@ -167,7 +167,7 @@ fn wrong_usage_is_exit_code_2() {
         &["bundle", "--preset", "tiny", "--unet", "u.pt"],
         &["bundle", "--preset", "tiny", "--unet", "u.pt", "-o", "out", "--gate", "some"],
         &["bundle", "--preset", "tiny", "--unet", "u.pt", "--random-weights", "1", "-o", "out"],
-        &["verify", "bundle"],
+        &["verify", "bundle", "--gate", "none"],
         &["verify", "bundle", "--reference", "r", "--engine", "torch"],
         &["unknown"],
     ] {

@@ -140,7 +140,7 @@ pub enum BundleError {
         /// The bundle's folder.
         bundle: PathBuf,
         /// The cause.
-        source: PresetError,
+        source: Box<PresetError>,
     },
     /// Written by a newer program.
     #[error(
@@ -204,7 +204,7 @@ impl Manifest {
         manifest
             .preset
             .check(&manifest.preset.name)
-            .map_err(|source| BundleError::Preset { bundle: bundle.to_owned(), source })?;
+            .map_err(|source| BundleError::Preset { bundle: bundle.to_owned(), source: source.into() })?;
         for file in manifest.files.keys() {
             // Also on a system where the name is plain: a bundle goes from one to another.
             let plain = Path::new(file).file_name().is_some_and(|name| name == file.as_str());
