@@ -2,7 +2,7 @@ use ndarray::{Array1, Array4};
 
 use super::*;
 use crate::testing::images;
-use crate::testing::onnx::{write_classifier, write_unet, write_weights};
+use crate::testing::onnx::{write_classifier, write_norm, write_unet, write_weights};
 
 /// tract, and ONNX Runtime where its library is found.
 fn engines() -> Vec<Box<dyn Engine>> {
@@ -211,4 +211,45 @@ fn names_are_read_and_written() {
 fn the_version_of_tract_is_the_one_that_is_locked() {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
     assert!(lock.contains(&format!("name = \"tract-onnx\"\nversion = \"{TRACT_VERSION}\"")));
+}
+
+/// (x − mean) / √(variance + ε), with sums as `sum` makes them.
+fn normalised(x: &[f32], sum: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let n = x.len() as f64;
+    let x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+    let mean = sum(&x) / n;
+    let difference: Vec<f64> = x.iter().map(|v| v - mean).collect();
+    let squares: Vec<f64> = difference.iter().map(|v| v * v).collect();
+    let factor = 1.0 / (sum(&squares) / n + 1e-5).sqrt();
+    difference.iter().map(|v| v * factor).collect()
+}
+
+/// Values are 2 at most, and f32 rounds each by 1e-7 in each of the few steps.
+const NORMALISED: f64 = 2e-6;
+
+#[test]
+fn tract_normalises_a_long_row_as_exactly_as_a_short_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("norm.onnx");
+    let tract = EngineOptions { choice: EngineChoice::Tract, ..EngineOptions::default() };
+    for length in [512, 262_144] {
+        write_norm(&path, length);
+        let x = images((1, 1, 1, length)).into_shape_with_order(length).unwrap();
+        let mut session = open(&tract).unwrap().load(&path).unwrap();
+        let row = Tensor::F32(x.clone().into_shape_with_order((1, 1, length)).unwrap().into_dyn());
+        let found: Vec<_> = session.run(&[("x", row)]).unwrap()[0].1.mapv(f64::from).into_iter().collect();
+        let x = x.to_vec();
+        let exact = normalised(&x, |values| values.iter().sum());
+        let apart =
+            |found: &[f64]| found.iter().zip(&exact).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
+        assert!(apart(&found) < NORMALISED, "{length} values: {:.1e}", apart(&found));
+        let in_turn = normalised(&x, |values| f64::from(values.iter().fold(0.0f32, |s, &v| s + v as f32)));
+        // What is guarded against: one value after the other in f32.
+        assert_eq!(
+            apart(&in_turn) > NORMALISED,
+            length == 262_144,
+            "{length} values: {:.1e}",
+            apart(&in_turn)
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! The engine that is tract: pure Rust, always there, on the processor.
 
+mod sums;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -132,7 +134,9 @@ impl TractSession {
             };
             model.set_input_fact(i, InferenceFact::dt_shape(datum_type, tensor.shape()))?;
         }
-        let plan = model.into_optimized()?.into_runnable()?;
+        let mut model = model.into_optimized()?;
+        sums::divide_long_sums(&mut model)?;
+        let plan = model.into_runnable()?;
         self.compiled.insert(shapes, plan.clone());
         Ok(plan)
     }

@@ -171,3 +171,19 @@ pub(crate) fn write_classifier(path: &Path, channels: usize, size: usize, nan: b
         },
     );
 }
+
+/// `out` = `x` [N, 1, length], each sample normalised over its values.
+pub(crate) fn write_norm(path: &Path, length: usize) {
+    let dims = [None, Some(1), Some(length)];
+    write(
+        path,
+        GraphProto {
+            name: "norm".into(),
+            node: vec![node("InstanceNormalization", &["x", "one", "zero"], "out", None)],
+            initializer: vec![floats("one", &[1], &[1.0]), floats("zero", &[1], &[0.0])],
+            input: vec![port("x", F32, &dims)],
+            output: vec![port("out", F32, &dims)],
+            ..Default::default()
+        },
+    );
+}
