@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anomalens_method::translate::Procedure;
 use anomalens_models::schedule::Respacing;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -72,6 +73,9 @@ pub struct TranslateArgs {
     /// The published code's respacing to N steps; --noise-level then counts respaced steps
     #[arg(long, value_name = "ddimN", requires = "noise_level")]
     pub respacing: Option<Respacing>,
+    /// How images are taken to noise and back
+    #[arg(long, value_enum, default_value_t = Method::Ddim)]
+    pub method: Method,
     /// Whose indices: the paper's Algorithm 1, or the published script's
     #[arg(long, value_enum, default_value_t = Schedule::Paper)]
     pub schedule: Schedule,
@@ -81,7 +85,7 @@ pub struct TranslateArgs {
     /// With --schedule reference: the noise that it adds first, of the images' shape
     #[arg(long, value_name = "FILE.npy", conflicts_with = "seed")]
     pub first_noise: Option<PathBuf>,
-    /// With --schedule reference: seed of that noise [default: 0]
+    /// With --schedule reference or --method ddpm: seed of the noise [default: 0]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// s, the weight of the classifier's gradient; 0 needs no classifier [default: the bundle's]
@@ -141,6 +145,25 @@ pub struct EngineArgs {
     /// With --device cuda: faster products of 10-bit mantissa
     #[arg(long)]
     pub tf32: bool,
+}
+
+/// How images are taken to noise and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// The paper's: deterministic encoding, guided decoding
+    Ddim,
+    /// Its ablation: random noise, guided DDPM sampling; it changes healthy anatomy, too
+    Ddpm,
+}
+
+impl Method {
+    /// What the sampler is told; without a seed, 0.
+    pub fn procedure(self, seed: Option<u64>) -> Procedure {
+        match self {
+            Self::Ddim => Procedure::Paper,
+            Self::Ddpm => Procedure::Ddpm { seed: seed.unwrap_or(0) },
+        }
+    }
 }
 
 /// Whose indices and noise.

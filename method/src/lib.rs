@@ -7,9 +7,12 @@
 //!                                                                         metrics <── otsu::mask <───┘
 //! ```
 //!
+//! The paper's ablation stands beside it: `ddpm` takes the place of `ddim`.
+//!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
 pub mod ddim;
+pub mod ddpm;
 pub mod metrics;
 pub mod otsu;
 pub mod translate;

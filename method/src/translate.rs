@@ -11,6 +11,7 @@ use ndarray::{Array4, Array5, Axis, concatenate, s, stack};
 use crate::ddim::{
     self, DdimError, GradientScale, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan, StepDone,
 };
+use crate::ddpm;
 
 mod noise;
 mod options;
@@ -167,7 +168,7 @@ pub fn translate(
     let views: Vec<_> = images.iter().map(|image| image.pixels().view()).collect();
     let all = stack(Axis(0), &views).expect("the shapes were compared above");
     let first_noise = match &options.procedure {
-        Procedure::Paper => None,
+        Procedure::Paper | Procedure::Ddpm { .. } => None,
         Procedure::Reference { first_noise: FirstNoise::Seed(seed), .. } => {
             Some(noise::standard_normal(*seed, all.dim()))
         }
@@ -181,8 +182,11 @@ pub fn translate(
         .step_by(options.batch)
         .map(|first| first..images.len().min(first + options.batch))
         .collect();
-    let mut counter =
-        Counter { done: 0, total: batches.len() * (plan.encode().len() + plan.decode().len()), on_step };
+    let mut counter = Counter {
+        done: 0,
+        total: batches.len() * (encode_calls(&plan, options) + plan.decode().len()),
+        on_step,
+    };
     let mut parts = Vec::with_capacity(batches.len());
     for range in batches {
         let pixels = all.slice(s![range.clone(), .., .., ..]).to_owned();
@@ -191,9 +195,14 @@ pub fn translate(
         let guidance = guide
             .as_deref_mut()
             .map(|guide| Guidance { guide: guide as &mut dyn Guide, scale: options.scale });
-        parts.push(translate_batch(&plan, net, guidance, options, start, &mut counter)?);
+        parts.push(translate_batch((schedule, &plan), net, guidance, options, start, &mut counter)?);
     }
     assemble(&all, parts)
+}
+
+/// How often the U-Net is evaluated on the way up: DDPM sampling noises the images at once.
+fn encode_calls(plan: &Plan, options: &Options) -> usize {
+    if matches!(options.procedure, Procedure::Ddpm { .. }) { 0 } else { plan.encode().len() }
 }
 
 /// Counts the steps of all batches.
@@ -220,7 +229,7 @@ struct Part {
 }
 
 fn translate_batch(
-    plan: &Plan,
+    (schedule, plan): (&Schedule, &Plan),
     net: &mut dyn NoisePredictor,
     guidance: Option<Guidance<'_>>,
     options: &Options,
@@ -233,24 +242,45 @@ fn translate_batch(
     }
     let guided = guidance.as_ref().is_some_and(|guidance| guidance.scale > GradientScale::NONE);
     let began = Instant::now();
-    let encoded = ddim::encode(plan, net, options.healthy_class, start, &mut |step| {
-        if options.keep_trajectory {
-            encode.push(step.image.clone());
+    let mut noise = match options.procedure {
+        Procedure::Ddpm { seed } => Some(ddpm::Noise::new(seed, start.pixels())),
+        Procedure::Paper | Procedure::Reference { .. } => None,
+    };
+    let encoded = match &mut noise {
+        None => ddim::encode(plan, net, options.healthy_class, start, &mut |step| {
+            if options.keep_trajectory {
+                encode.push(step.image.clone());
+            }
+            counter.step(step)
+        })?,
+        Some(noise) => {
+            let drawn = noise.draw(start.pixels().dim());
+            let noised = ddpm::noised(schedule, plan.top_level(), start.pixels(), &drawn)?;
+            if options.keep_trajectory {
+                encode.push(noised.clone());
+            }
+            noised
         }
-        counter.step(step)
-    })?;
+    };
     let encode_time = began.elapsed();
     let began = Instant::now();
-    let healthy = ddim::decode_guided(plan, net, guidance, options.healthy_class, encoded, &mut |step| {
+    let mut on_step = |step: &StepDone<'_>| {
         if options.keep_trajectory {
             decode.push(step.image.clone());
         }
         counter.step(step)
-    })?;
+    };
+    let class = options.healthy_class;
+    let healthy = match &mut noise {
+        None => ddim::decode_guided(plan, net, guidance, class, encoded, &mut on_step)?,
+        Some(noise) => {
+            ddpm::decode(plan, net, guidance, class, encoded, &mut |dim| noise.draw(dim), &mut on_step)?
+        }
+    };
     let timings = Timings {
         encode: encode_time,
         decode: began.elapsed(),
-        unet_calls: plan.encode().len() + plan.decode().len(),
+        unet_calls: encode_calls(plan, options) + plan.decode().len(),
         gradient_calls: if guided { plan.decode().len() } else { 0 },
     };
     Ok(Part { healthy: healthy.into_pixels(), encode, decode, timings })

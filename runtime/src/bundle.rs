@@ -190,16 +190,32 @@ pub struct Unet {
     conditional: bool,
 }
 
-impl NoisePredictor for Unet {
-    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
+impl Unet {
+    /// ε, and behind it what interpolates the variance if the network has learned it.
+    fn out(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
         let n = x.len_of(Axis(0));
         let mut inputs = vec![("x", Tensor::F32(x.clone().into_dyn())), ("t", repeated(n, t.get()))];
         if self.conditional {
             inputs.push(("y", repeated(n, y.get())));
         }
-        let out = image_output(self.session.run(&inputs).map_err(NetworkError::new)?, "out");
-        // What else there may be interpolates the variance: a DDIM step has none.
-        Ok(out.slice(s![.., ..self.channels, .., ..]).to_owned())
+        Ok(image_output(self.session.run(&inputs).map_err(NetworkError::new)?, "out"))
+    }
+}
+
+impl NoisePredictor for Unet {
+    fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
+        Ok(self.out(x, t, y)?.slice(s![.., ..self.channels, .., ..]).to_owned())
+    }
+
+    fn eps_and_variance(
+        &mut self,
+        x: &Array4<f32>,
+        t: Timestep,
+        y: ClassLabel,
+    ) -> Result<(Array4<f32>, Option<Array4<f32>>), NetworkError> {
+        let out = self.out(x, t, y)?;
+        let (eps, v) = out.view().split_at(Axis(1), self.channels);
+        Ok((eps.to_owned(), (v.len_of(Axis(1)) > 0).then(|| v.to_owned())))
     }
 }
 

@@ -47,10 +47,20 @@ pub struct Unet<'a> {
 
 impl NoisePredictor for Unet<'_> {
     fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
+        Ok(self.eps_and_variance(x, t, y)?.0)
+    }
+
+    fn eps_and_variance(
+        &mut self,
+        x: &Array4<f32>,
+        t: Timestep,
+        y: ClassLabel,
+    ) -> Result<(Array4<f32>, Option<Array4<f32>>), NetworkError> {
         tch::no_grad(|| {
             let out = self.net.run(&self.net.tensor(x), t, self.conditional.then_some(y))?;
-            // What else there may be interpolates the variance: a DDIM step has none.
-            Ok(array(&out.narrow(1, 0, x.dim().1 as i64), x.dim()))
+            let channels = x.dim().1 as i64;
+            let part = |start| array(&out.narrow(1, start, channels), x.dim());
+            Ok((part(0), (out.size()[1] > channels).then(|| part(channels))))
         })
     }
 }

@@ -11,7 +11,7 @@ use anomalens_runtime::translate::TranslateError as BundleError;
 use anyhow::{Result, bail};
 
 use super::array;
-use crate::args::{self, EngineArgs, StepCount, TranslateArgs};
+use crate::args::{self, EngineArgs, Method, StepCount, TranslateArgs};
 use crate::failure::Usage;
 
 /// The sampler's options. Everything that can be checked without the images is.
@@ -50,20 +50,23 @@ fn options(args: &TranslateArgs, manifest: &Manifest, first_noise: FirstNoise) -
             _ => return Err(TranslateError::ReferenceSteps.into()),
         },
     };
-    options.procedure = match args.schedule {
-        args::Schedule::Reference => Procedure::Reference { clip: args.clip, first_noise },
-        args::Schedule::Paper => {
+    options.procedure = match (args.method, args.schedule) {
+        (Method::Ddim, args::Schedule::Reference) => Procedure::Reference { clip: args.clip, first_noise },
+        (Method::Ddpm, args::Schedule::Reference) => bail!(
+            "--schedule reference with --method ddpm: the published script's indices are those of its DDIM steps; expected --schedule paper, or --method ddim"
+        ),
+        (method, args::Schedule::Paper) => {
             let given = [
                 ("--clip", args.clip),
                 ("--first-noise", args.first_noise.is_some()),
-                ("--seed", args.seed.is_some()),
+                ("--seed", args.seed.is_some() && method == Method::Ddim),
             ];
             if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
                 bail!(
                     "{name} with --schedule paper: Algorithm 1 clips nothing and draws no noise; expected --schedule reference, or leave {name} out"
                 );
             }
-            Procedure::Paper
+            method.procedure(args.seed)
         }
     };
     check(&args.bundle, manifest, &options)?;
@@ -131,6 +134,7 @@ pub fn describe(options: &Options) -> Vec<(String, String)> {
             "schedule".to_owned(),
             match &options.procedure {
                 Procedure::Paper => "paper (Algorithm 1)".to_owned(),
+                Procedure::Ddpm { seed } => format!("DDPM sampling, noise from seed {seed}"),
                 Procedure::Reference { clip, first_noise } => {
                     let clip = if *clip { "clipped" } else { "not clipped" };
                     let noise = match first_noise {

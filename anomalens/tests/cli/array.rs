@@ -190,6 +190,21 @@ fn noise_of_the_published_script() {
 }
 
 #[test]
+fn ddpm_sampling_is_repeated_by_its_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let translated = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        let options = [&["--noise-level", "4", "--method", "ddpm"], more].concat();
+        translate(&golden("ddim/x0.npy"), tiny(), &out, &options)
+            .expect(0, &["DDPM sampling, noise from seed"]);
+        npy(&out.join("healthy.npy"))
+    };
+    let seeded = translated("seeded", &["--seed", "7"]);
+    assert_eq!(seeded, translated("again", &["--seed", "7"]));
+    assert_ne!(seeded, translated("other", &[]));
+}
+
+#[test]
 fn inspect_says_what_an_array_is() {
     let x = golden("ddim/x0.npy");
     run(&[Path::new("inspect"), &x]).expect(0, &["1 image(s) of 4 channel(s), 32 x 32"]);

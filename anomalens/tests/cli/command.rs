@@ -6,7 +6,7 @@ use crate::support::{anomalens, golden, listing, run, tiny, told, translate};
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let cases: [(&[&str], &str); 23] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["--noise-level", "1001"], "noise level 1001, expected 1..=1000"),
         (&["--noise-level", "0"], "noise level 0 is the clean image"),
         (&["--noise-level", "11", "--respacing", "ddim10"], "expected 1..=10"),
@@ -26,6 +26,7 @@ fn wrong_usage_is_exit_code_2() {
         (&["--noise-level", "4", "--spacing", "2"], "expected --steps N beside it"),
         (&["--noise-level", "1", "--schedule", "reference"], "expected 2..="),
         (&["--clip"], "--clip with --schedule paper"),
+        (&["--method", "ddpm", "--schedule", "reference"], "--schedule reference with --method ddpm"),
         (&["--seed", "1"], "--seed with --schedule paper"),
         (&["--scale", "-1"], "unexpected argument"),
         (&["--scale=-1"], "gradient scale -1, expected a finite number"),

@@ -17,6 +17,9 @@ pub use plan::Plan;
 pub use step::{Guidance, Step};
 pub use walk::{Leg, OnStep, StepDone, decode_guided, encode};
 
+pub(crate) use step::check_shape;
+pub(crate) use walk::{check_level, walk};
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -94,6 +97,19 @@ pub trait NoisePredictor {
     ///
     /// Errors: those of whoever computes it.
     fn eps(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError>;
+
+    /// The same and, if the network has learned variances, v of the same shape, which is −1 at the posterior's variance and 1 at β
+    /// (Nichol and Dhariwal 2021, Eq. 15).
+    ///
+    /// Errors: as [`Self::eps`].
+    fn eps_and_variance(
+        &mut self,
+        x: &Array4<f32>,
+        t: Timestep,
+        y: ClassLabel,
+    ) -> Result<(Array4<f32>, Option<Array4<f32>>), NetworkError> {
+        Ok((self.eps(x, t, y)?, None))
+    }
 }
 
 /// Pulls an image towards a class: the noisy classifier's gradient, or a function in a test.

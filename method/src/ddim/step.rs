@@ -85,7 +85,10 @@ impl Step {
     }
 }
 
-fn check_shape(what: &'static str, found: &Array4<f32>, x: &Array4<f32>) -> Result<(), DdimError> {
+/// A network's output, or noise, has the shape of the images.
+///
+/// Errors: [`DdimError::Shape`].
+pub(crate) fn check_shape(what: &'static str, found: &Array4<f32>, x: &Array4<f32>) -> Result<(), DdimError> {
     if found.dim() == x.dim() {
         return Ok(());
     }

@@ -60,7 +60,10 @@ pub fn decode_guided(
     })
 }
 
-fn walk(
+/// Makes the steps of a leg in turn.
+///
+/// Errors: [`DdimError::Cancelled`], and those of `make`.
+pub(crate) fn walk(
     leg: Leg,
     steps: &[Step],
     mut image: NoisyImage,
@@ -78,7 +81,10 @@ fn walk(
     Ok(image)
 }
 
-fn check_level(
+/// Images stand where a leg begins.
+///
+/// Errors: [`DdimError::Level`].
+pub(crate) fn check_level(
     image: &NoisyImage,
     expected: anomalens_models::schedule::NoiseLevel,
 ) -> Result<(), DdimError> {

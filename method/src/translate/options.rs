@@ -28,6 +28,11 @@ pub enum Steps {
 pub enum Procedure {
     /// Algorithm 1 of the paper.
     Paper,
+    /// DDPM sampling, the paper's ablation: [`crate::ddpm`].
+    Ddpm {
+        /// Of all noise; an image's also depends on its pixels.
+        seed: u64,
+    },
     /// The published script, so that its results can be repeated; see [`Plan::reference`].
     Reference {
         /// Whether x₀ is clamped to [−1, 1] before guidance.
@@ -91,7 +96,7 @@ impl Options {
     pub fn plan(&self, schedule: &Schedule) -> Result<Plan, TranslateError> {
         let level = self.noise_level;
         let plan = match (&self.procedure, self.steps) {
-            (Procedure::Paper, steps) => {
+            (Procedure::Paper | Procedure::Ddpm { .. }, steps) => {
                 let trajectory = match steps {
                     Steps::Every => Trajectory::every(schedule, level),
                     Steps::Spaced { n, spacing } => Trajectory::spaced(schedule, level, n, spacing),

@@ -38,7 +38,7 @@ fn run(images: &[UnitImage], options: &Options) -> Result<Translation, Translate
 fn results_do_not_depend_on_the_batch() {
     let images = unit_images(5);
     let seeded = Procedure::Reference { clip: true, first_noise: FirstNoise::Seed(7) };
-    for procedure in [Procedure::Paper, seeded] {
+    for procedure in [Procedure::Paper, seeded, Procedure::Ddpm { seed: 7 }] {
         let at = |batch| {
             let options =
                 Options { batch, procedure: procedure.clone(), keep_trajectory: true, ..options(6, 2.0) };
