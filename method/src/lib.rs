@@ -15,6 +15,7 @@ pub mod ddim;
 pub mod ddpm;
 pub mod metrics;
 pub mod otsu;
+pub mod sweep;
 pub mod translate;
 
 #[cfg(test)]

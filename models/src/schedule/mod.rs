@@ -113,6 +113,16 @@ pub enum ScheduleError {
         /// What levels count here.
         counts: String,
     },
+    /// A level between two steps.
+    #[error(
+        "noise level {found} is not one of the steps to level {most}; take one that is, or add it to them"
+    )]
+    NotVisited {
+        /// The level asked for.
+        found: usize,
+        /// The level that the steps lead to.
+        most: usize,
+    },
     /// More steps than levels, or none.
     #[error(
         "{found} steps to noise level {level}, expected 1..={level}; a step moves at least one level: choose fewer --steps or a higher --noise-level"

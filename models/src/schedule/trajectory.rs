@@ -83,6 +83,32 @@ impl Trajectory {
         Ok(Self { levels })
     }
 
+    /// The same steps, and a stop at each of `levels`.
+    ///
+    /// Errors: [`ScheduleError::NothingToDo`] and [`ScheduleError::LevelTooHigh`] for a level that cannot be encoded to.
+    pub fn through(&self, schedule: &Schedule, levels: &[NoiseLevel]) -> Result<Self, ScheduleError> {
+        let mut all = self.levels.clone();
+        for &level in levels {
+            schedule.check_target(level)?;
+            all.push(level);
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Self { levels: all })
+    }
+
+    /// The steps to `level`, which is one of these.
+    ///
+    /// Errors: [`ScheduleError::NotVisited`], [`ScheduleError::NothingToDo`] for level 0.
+    pub fn up_to(&self, level: NoiseLevel) -> Result<Self, ScheduleError> {
+        let most = self.last().get();
+        match self.levels.binary_search(&level) {
+            Ok(0) => Err(ScheduleError::NothingToDo { most }),
+            Ok(place) => Ok(Self { levels: self.levels[..=place].to_vec() }),
+            Err(_) => Err(ScheduleError::NotVisited { found: level.get(), most }),
+        }
+    }
+
     /// The levels, ascending, from 0.
     pub fn levels(&self) -> &[NoiseLevel] {
         &self.levels

@@ -1,0 +1,79 @@
+use anomalens_models::image::UnitImage;
+use anomalens_models::schedule::{ScheduleError, Timestep};
+
+use super::*;
+use crate::testing::*;
+use crate::translate::{Options, Procedure, Steps, translate};
+
+fn eps(x: f64, t: Timestep) -> f64 {
+    (2.0 * x + 0.01 * t.get() as f64).sin()
+}
+
+fn pull(x: f64, _: Timestep) -> f64 {
+    0.3 - x
+}
+
+fn levels(levels: &[usize]) -> Vec<NoiseLevel> {
+    levels.iter().map(|&level| NoiseLevel::new(level)).collect()
+}
+
+fn scales(scales: &[f64]) -> Vec<GradientScale> {
+    scales.iter().map(|&scale| GradientScale::new(scale).unwrap()).collect()
+}
+
+fn run(grid: &Grid, images: Array4<f32>) -> Result<(Vec<Point>, usize), DdimError> {
+    let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), Vec::new());
+    let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut keep = |point| points.push(point);
+    sweep(&mut net, Some(&mut guide), &linear1000(), grid, images, &mut go, &mut keep)?;
+    Ok((points, net.calls.len()))
+}
+
+#[test]
+fn every_point_is_exactly_what_a_run_of_its_own_gives() {
+    let schedule = linear1000();
+    let images = images((2, 1, 4, 4));
+    let grid = Grid {
+        trajectory: Trajectory::every(&schedule, NoiseLevel::new(12)).unwrap(),
+        levels: levels(&[9, 4, 12]),
+        scales: scales(&[0.0, 1.5, 40.0]),
+        healthy_class: ClassLabel::new(0),
+    };
+    let (points, calls) = run(&grid, images.clone()).unwrap();
+    assert_eq!((points.len(), calls), (9, grid.steps()));
+    assert_eq!(calls, 12 + 3 * (4 + 9 + 12), "encoded once");
+    let units: Vec<_> =
+        images.outer_iter().map(|image| UnitImage::new("test", image.to_owned()).unwrap()).collect();
+    for point in &points {
+        let options = Options {
+            noise_level: point.level,
+            steps: Steps::Every,
+            procedure: Procedure::Paper,
+            scale: point.scale,
+            healthy_class: ClassLabel::new(0),
+            batch: 1,
+            keep_trajectory: false,
+        };
+        let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
+        let mut go = |_: &_| ControlFlow::Continue(());
+        let alone = translate(&mut net, Some(&mut guide), &schedule, &units, &options, &mut go).unwrap();
+        assert_eq!(point.healthy, alone.healthy, "L {} s {}", point.level, point.scale.get());
+    }
+    // They do differ from one another.
+    assert!(points.windows(2).all(|pair| pair[0].healthy != pair[1].healthy));
+}
+
+#[test]
+fn a_level_between_the_steps_is_refused() {
+    let grid = Grid {
+        trajectory: Trajectory::steps(&linear1000(), NoiseLevel::new(100), 10).unwrap(),
+        levels: levels(&[35]),
+        scales: scales(&[1.0]),
+        healthy_class: ClassLabel::new(0),
+    };
+    let error = run(&grid, images((1, 1, 2, 2))).unwrap_err();
+    assert!(matches!(error, DdimError::Schedule(ScheduleError::NotVisited { found: 35, .. })), "{error}");
+    let through = grid.trajectory.through(&linear1000(), &levels(&[35])).unwrap();
+    let grid = Grid { trajectory: through, ..grid };
+    assert_eq!(run(&grid, images((1, 1, 2, 2))).unwrap().1, 8, "0, 10, 20, 30, 35 and back");
+}
