@@ -2,10 +2,18 @@
 
 mod support;
 
+use std::ops::ControlFlow;
+#[cfg(unix)]
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use anomalens_exporter::gate::{self, Gate, GateError};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
+use anomalens_exporter::parts::Part;
+use anomalens_exporter::target::Target;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, FileEntry, Manifest, UNET, WEIGHTS};
+use anomalens_models::preset::Preset;
+use anomalens_models::weights::{Location, Precision, RandomWeights, Weights};
 use anomalens_runtime::engine::{self, EngineChoice, EngineOptions};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
@@ -231,6 +239,53 @@ fn describe_counts_the_papers_networks() {
         for part in parts {
             assert!(text.contains(part), "{preset}, {part}: {text}");
         }
+    }
+}
+
+/// The gate at the paper's size: every engine against the interpreter, in random weights of every layer. Then one tensor in
+/// forty is zeroed in the weights, and once a layer in each graph.
+#[test]
+#[cfg(unix)]
+#[ignore = "gives the interpreter 800 G multiply-adds: minutes; run with --ignored"]
+fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
+    let place = tempfile::tempdir().unwrap();
+    let bundle = place.path().join("bundle");
+    let random = ["bundle", "--preset", "brats256", "--random-weights", "7", "--gate", "full", "-o"];
+    let (code, text) = run(program().args(random).arg(&bundle));
+    assert!(code == 0 && !text.contains("too large"), "{text}");
+    println!("{text}");
+
+    let preset = Preset::load("brats256").unwrap();
+    let parts =
+        [Part::unet(&preset, Target::Portable, Precision::F32).unwrap(), Part::classifier(&preset).unwrap()];
+    let random = parts.each_ref().map(|part| RandomWeights::new(7, part.graph.params()));
+    let subjects =
+        || parts.iter().zip(&random).map(|(part, params)| part.subject(params)).collect::<Vec<_>>();
+    let judge = || gate::run(&bundle, &subjects(), Gate::Quick, &mut |_| ControlFlow::Continue(()));
+    let (path, weights) = (bundle.join(WEIGHTS), Weights::open(&bundle.join(WEIGHTS)).unwrap());
+    let names: Vec<String> = weights.names().map(str::to_owned).collect();
+    assert_eq!(names.len(), 427 + 405, "golden/names");
+    for name in names.iter().step_by(40) {
+        let Location { offset, length } = weights.location(name).unwrap();
+        let write = |bytes: &[u8]| {
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(bytes, offset).unwrap();
+        };
+        let mut was = vec![0; length as usize];
+        std::fs::File::open(&path).unwrap().read_exact_at(&mut was, offset).unwrap();
+        write(&vec![0; length as usize]);
+        let error = judge().map(drop).unwrap_err();
+        write(&was);
+        assert!(matches!(&error, GateError::Parameter { name: found } if found == name), "{name}: {error}");
+    }
+    for file in [UNET, CLASSIFIER_GRADIENT] {
+        let good = std::fs::read(bundle.join(file)).unwrap();
+        std::fs::write(bundle.join(file), zero_a_layer(&good)).unwrap();
+        // Among engines both are wrong alike: only the interpreter tells.
+        let mut subjects = subjects();
+        subjects.retain(|subject| subject.file == file);
+        let result = gate::run(&bundle, &subjects, Gate::Full, &mut |_| ControlFlow::Continue(()));
+        assert!(matches!(result, Err(GateError::OverTolerance { .. })), "{file}");
+        std::fs::write(bundle.join(file), good).unwrap();
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn matmul(a: &ArrayD<f64>, b: &ArrayD<f64>, shape: &[usize]) -> Array
 }
 
 /// Convolution with bias: for each place of the kernel, the weights there times the image seen from there. A thread a
-/// sample.
+/// sample, so that networks of the paper's size take minutes.
 pub(super) fn conv(
     x: &ArrayD<f64>,
     w: &ArrayD<f64>,
