@@ -1,4 +1,4 @@
-//! The preset of a checkpoint of guided-diffusion, from the names and shapes of its tensors.
+//! The preset of a checkpoint of guided-diffusion, or of one that has its names, from the names and shapes of its tensors.
 //!
 //! ```text
 //! names and shapes ── trunk, head ──> what they tell ──┐
@@ -8,10 +8,12 @@
 //!
 //! Channels, levels, blocks, attention, conditioning, classes and pool stand in the tensors. Some things do not: heads
 //! and the order of q, k and v change no shape, nor does the image size as a rule, and schedule and channels are no part
-//! of a network. These are asked for, all at once and with what would fit: a guess would go unnoticed.
+//! of a network. These are asked for, all at once and with what would fit: a guess would go unnoticed. Some follow from
+//! whose the network is (`origin.rs`).
 
 mod ask;
 mod head;
+mod origin;
 mod text;
 mod trunk;
 
@@ -26,6 +28,8 @@ use ask::Desk;
 pub use ask::{Answers, Question};
 use head::{Classifier, Unet};
 use trunk::Tensors;
+
+use crate::checkpoint::Origin;
 
 /// Why there is no preset.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +170,7 @@ pub fn infer(
     let (kind, timesteps) = (desk.schedule()?, desk.timesteps()?);
     if let Some(u) = &mut u {
         u.attention = desk.unet_attention(u)?;
+        u.norms = desk.norms(&u.trunk)?;
     }
     if let Some(c) = &mut c {
         c.attention = desk.classifier_attention(c)?;
@@ -173,6 +178,15 @@ pub fn infer(
     let healthy = desk.healthy_class(u.as_ref(), c.as_ref())?;
 
     let mut notes = Vec::new();
+    match answers.origin {
+        Origin::GuidedDiffusion => {}
+        Origin::Monai => {
+            notes.push(("unet", "The tensors of MONAI's DiffusionModelUNet, by guided-diffusion's names."))
+        }
+        Origin::Diffusers(_) => {
+            notes.push(("unet", "The tensors of diffusers' UNet2DModel, by guided-diffusion's names."))
+        }
+    }
     let mut findings = vec![
         Finding::new("image.size", size.value, &size.from),
         Finding::new(
@@ -191,7 +205,12 @@ pub fn infer(
         Some(c) => findings.extend(c.findings(size.value)),
         None => stand_in(
             "classifier",
-            Classifier::stand_in(&trunk, u.as_ref().and_then(|u| u.classes)).findings(size.value),
+            u.as_ref()
+                .map_or_else(
+                    || Classifier::stand_in(&trunk, None, None),
+                    |u| Classifier::stand_in(&trunk, u.classes, u.norms.clone()),
+                )
+                .findings(size.value),
             &mut findings,
             &mut notes,
         ),

@@ -1,5 +1,6 @@
 //! Presets inferred from names and shapes: every network of the family, and the paper's, infers to itself.
 
+use anomalens_exporter::checkpoint::Origin;
 use anomalens_exporter::infer::{Answers, InferError, Question, infer};
 use anomalens_models::graph::ParamSpec;
 use anomalens_models::nets;
@@ -31,6 +32,9 @@ fn answers(preset: &Preset) -> Answers {
         heads: Some(preset.unet.heads),
         heads_up: preset.unet.heads_up,
         qkv_order: Some(preset.unet.qkv_order),
+        origin: Origin::GuidedDiffusion,
+        norm_groups: None,
+        norm_epsilon: None,
         classifier_heads: preset.classifier.heads(),
         classifier_qkv_order: Some(preset.classifier.qkv_order),
         classifier_res_blocks: None,
