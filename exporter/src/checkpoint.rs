@@ -41,6 +41,17 @@ pub enum Origin {
     Diffusers(Config),
 }
 
+impl Origin {
+    /// Whose it is, alone.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::GuidedDiffusion => Family::GuidedDiffusion,
+            Self::Monai => Family::Monai,
+            Self::Diffusers(_) => Family::Diffusers,
+        }
+    }
+}
+
 /// Named tensors, read one at a time.
 pub struct Checkpoint {
     path: PathBuf,

@@ -29,7 +29,7 @@ pub use ask::{Answers, Question};
 use head::{Classifier, Unet};
 use trunk::Tensors;
 
-use crate::checkpoint::Origin;
+use crate::checkpoint::Family;
 
 /// Why there is no preset.
 #[derive(Debug, thiserror::Error)]
@@ -177,16 +177,10 @@ pub fn infer(
     }
     let healthy = desk.healthy_class(u.as_ref(), c.as_ref())?;
 
-    let mut notes = Vec::new();
-    match answers.origin {
-        Origin::GuidedDiffusion => {}
-        Origin::Monai => {
-            notes.push(("unet", "The tensors of MONAI's DiffusionModelUNet, by guided-diffusion's names."))
-        }
-        Origin::Diffusers(_) => {
-            notes.push(("unet", "The tensors of diffusers' UNet2DModel, by guided-diffusion's names."))
-        }
-    }
+    let family = answers.origin.family();
+    let other = (family != Family::GuidedDiffusion)
+        .then(|| format!("The tensors of {family}, by guided-diffusion's names."));
+    let mut notes: Vec<(&str, &str)> = other.iter().map(|note| ("unet", note.as_str())).collect();
     let mut findings = vec![
         Finding::new("image.size", size.value, &size.from),
         Finding::new(

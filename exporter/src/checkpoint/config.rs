@@ -8,6 +8,11 @@ use serde_json::{Map, Value, json};
 use super::CheckpointError;
 use super::family::Family;
 
+/// The blocks that a preset has, on the way down and on the way up. Others have the same tensors in part.
+const BLOCKS: [(&str, [&str; 3]); 2] = [
+    ("down_block_types", ["DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"]),
+    ("up_block_types", ["UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"]),
+];
 /// The file's name.
 const CONFIG: &str = "config.json";
 
@@ -74,6 +79,13 @@ impl Keys {
                 return Err(self.fail(key, found, expected));
             }
         }
+        for (key, known) in BLOCKS {
+            let blocks = self.keys.get(key).and_then(Value::as_array);
+            let is_known = |block: &Value| block.as_str().is_some_and(|block| known.contains(&block));
+            if let Some(other) = blocks.into_iter().flatten().find(|block| !is_known(block)) {
+                return Err(self.fail(key, other, known.join(", ")));
+            }
+        }
         let groups = self.number("norm_num_groups")?.unwrap_or(Norm::default().groups);
         if let Some(middle) = self.number("attn_norm_num_groups")?
             && middle != groups
@@ -122,56 +134,5 @@ impl Keys {
             found: found.to_string(),
             expected: expected.into(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Config, CheckpointError> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(CONFIG), text).unwrap();
-        Config::beside(&folder.path().join("diffusion_pytorch_model.safetensors"))
-    }
-
-    #[test]
-    fn what_is_not_said_is_as_in_the_signature() {
-        let plain = Config { image_size: None, heads: Heads::Channels(8), norm: Norm::default() };
-        assert_eq!(read("{}").unwrap(), plain);
-        let other = read(
-            r#"{"_class_name": "UNet2DModel", "sample_size": [64, 64], "attention_head_dim": null,
-                "norm_num_groups": 8, "norm_eps": 1e-06, "attn_norm_num_groups": 8, "mid_block_scale_factor": 1.0}"#,
-        );
-        let norm = Norm { groups: 8, epsilon: 1e-6 };
-        assert_eq!(other.unwrap(), Config { image_size: Some(64), heads: Heads::Count(1), norm });
-    }
-
-    #[test]
-    fn what_no_preset_says_is_refused() {
-        for (text, key, found) in [
-            ("[]", "the file", "no object"),
-            ("{", "the file", "EOF"),
-            (r#"{"downsample_padding": 0}"#, "downsample_padding", "0, expected 1"),
-            (r#"{"flip_sin_to_cos": false}"#, "flip_sin_to_cos", "false, expected true"),
-            (r#"{"freq_shift": 1}"#, "freq_shift", "1, expected 0"),
-            (r#"{"act_fn": "relu"}"#, "act_fn", "\"relu\", expected \"silu\" or \"swish\""),
-            (r#"{"mid_block_scale_factor": 1.5}"#, "mid_block_scale_factor", "1.5"),
-            (r#"{"time_embedding_type": "fourier"}"#, "time_embedding_type", "fourier"),
-            (r#"{"center_input_sample": true}"#, "center_input_sample", "true"),
-            (r#"{"_class_name": "UNet2DConditionModel"}"#, "_class_name", "UNet2DConditionModel"),
-            (r#"{"attn_norm_num_groups": 4}"#, "attn_norm_num_groups", "4, expected 32"),
-            (r#"{"sample_size": [64, 32]}"#, "sample_size", "[64,32], expected a square"),
-            (r#"{"sample_size": -1}"#, "sample_size", "-1, expected a positive number"),
-            (r#"{"norm_eps": "small"}"#, "norm_eps", "\"small\", expected a number"),
-        ] {
-            let message = read(text).unwrap_err().to_string();
-            assert!(
-                message.contains(&format!("{key}: found")) && message.contains(found),
-                "{text}: {message}"
-            );
-        }
-        let error = Config::beside(Path::new("no/such/model.bin")).unwrap_err();
-        assert!(error.to_string().contains("found no config.json beside it"), "{error}");
     }
 }

@@ -62,7 +62,10 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
         println!("found under '{key}'");
     }
     if let Some(renamed) = renamed {
-        println!("{renamed}: so they are written");
+        println!(
+            "{renamed}: so they are written. The order of q, k and v is qkv-first, and its group norms are its own:"
+        );
+        println!("give --qkv-order, --norm-groups and --norm-epsilon to `preset`");
     }
     for (element, count) in converted {
         let how = if element == Element::F64 { "rounded to f32" } else { "widened to f32, exactly" };

@@ -54,11 +54,10 @@ pub(super) fn known<T: PartialEq>(
 /// The order of q, k and v of a U-Net whose layers of these stand apart, or of MONAI's one layer of all three: one behind
 /// the other.
 pub(super) fn order(answers: &Answers) -> Result<Option<Sourced<QkvOrder>>, InferError> {
-    let family = match answers.origin {
-        Origin::GuidedDiffusion => return Ok(None),
-        Origin::Monai => Family::Monai,
-        Origin::Diffusers(_) => Family::Diffusers,
-    };
+    let family = answers.origin.family();
+    if family == Family::GuidedDiffusion {
+        return Ok(None);
+    }
     let spelled = |order: &QkvOrder| match order {
         QkvOrder::HeadFirst => "head-first".to_owned(),
         QkvOrder::QkvFirst => "qkv-first".to_owned(),
