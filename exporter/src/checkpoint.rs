@@ -61,7 +61,7 @@ pub struct Checkpoint {
     asked: usize,
     /// Whether anything was, be it the top.
     keyed: bool,
-    contents: Contents,
+    contents: Box<Contents>,
 }
 
 impl Checkpoint {
@@ -73,7 +73,7 @@ impl Checkpoint {
     ///
     /// Errors: [`CheckpointError`].
     pub fn open(path: &Path, key: Option<&str>) -> Result<Self, CheckpointError> {
-        let contents = Contents::open(path)?;
+        let contents = Box::new(Contents::open(path)?);
         let prefix = key.filter(|key| !key.is_empty()).map(|key| format!("{key}.")).unwrap_or_default();
         let (asked, keyed) = (prefix.len(), key.is_some());
         let mut checkpoint = Self { path: path.to_owned(), prefix, asked, keyed, contents };
