@@ -1,22 +1,56 @@
-//! A checkpoint that a person brings: a guided-diffusion `.pt` or a `.safetensors`, told apart by their content.
+//! A checkpoint that a person brings: a `.pt` or a `.safetensors`, told apart by their content, of guided-diffusion or of
+//! another package that has the same networks.
+//!
+//! ```text
+//! file.rs      the tensors as the file names them
+//! contents.rs  … by guided-diffusion's names: map.rs finds the networks of family.rs among them
+//! place.rs     where in that a network stands
+//! ```
 
+mod config;
+mod contents;
 mod error;
+mod family;
+mod file;
+mod map;
 mod numbers;
 mod place;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{ParamSource, ParamSpec};
-use anomalens_models::weights::{Element, Shapes, TensorSpec, Weights, WeightsError, check_keys};
+use anomalens_models::weights::{Element, Shapes, TensorSpec, WeightsError, check_keys};
 use ndarray::ArrayD;
 
+pub use self::config::Config;
+use self::contents::Contents;
 pub use self::error::CheckpointError;
-use self::numbers::{index_of, not_finite, to_f32};
-use crate::pt::PtFile;
+pub use self::family::Family;
+
+/// Whose a network is, with what is known of it by that and stands in no tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Origin {
+    /// guided-diffusion's, or of a program that names its tensors so.
+    #[default]
+    GuidedDiffusion,
+    /// MONAI's `DiffusionModelUNet`.
+    Monai,
+    /// diffusers' `UNet2DModel`.
+    Diffusers(Config),
+}
+
+impl Origin {
+    /// Whose it is, alone.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::GuidedDiffusion => Family::GuidedDiffusion,
+            Self::Monai => Family::Monai,
+            Self::Diffusers(_) => Family::Diffusers,
+        }
+    }
+}
 
 /// Named tensors, read one at a time.
 pub struct Checkpoint {
@@ -27,28 +61,24 @@ pub struct Checkpoint {
     asked: usize,
     /// Whether anything was, be it the top.
     keyed: bool,
-    format: Format,
-}
-
-enum Format {
-    Pt(PtFile),
-    Safetensors(Weights),
+    contents: Box<Contents>,
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint and reads its table of contents. `key` names the entry that holds the network, where
+    /// Opens a checkpoint and reads its table of contents. The networks of MONAI and diffusers in it have guided-diffusion's
+    /// names from here on, where these can be given to them. `key` names the entry that holds the network, where
     /// the file holds more: `{"model": {…}}`, or names that begin with `model.`. One guided-diffusion network under
     /// some key (or `module.` and the like) is found without it. An empty key is the top, without other networks below
     /// it.
     ///
     /// Errors: [`CheckpointError`].
     pub fn open(path: &Path, key: Option<&str>) -> Result<Self, CheckpointError> {
-        let format = Self::format(path)?;
+        let contents = Box::new(Contents::open(path)?);
         let prefix = key.filter(|key| !key.is_empty()).map(|key| format!("{key}.")).unwrap_or_default();
         let (asked, keyed) = (prefix.len(), key.is_some());
-        let mut checkpoint = Self { path: path.to_owned(), prefix, asked, keyed, format };
+        let mut checkpoint = Self { path: path.to_owned(), prefix, asked, keyed, contents };
         if let Some(key) = key
-            && !checkpoint.names().any(|name| name.starts_with(&checkpoint.prefix))
+            && !checkpoint.contents.names().any(|name| name.starts_with(&checkpoint.prefix))
         {
             return Err(CheckpointError::Key {
                 path: path.to_owned(),
@@ -60,27 +90,6 @@ impl Checkpoint {
             checkpoint.prefix += only;
         }
         Ok(checkpoint)
-    }
-
-    fn format(path: &Path) -> Result<Format, CheckpointError> {
-        let io = |source| CheckpointError::Io { path: path.to_owned(), source };
-        // The first block of a tar archive.
-        let mut head = Vec::new();
-        File::open(path).map_err(io)?.take(512).read_to_end(&mut head).map_err(io)?;
-        let found = match head.as_slice() {
-            [b'P', b'K', 3, 4, ..] => return PtFile::open(path).map(Format::Pt),
-            // Eight bytes of header length, then the header's JSON.
-            [_, _, _, _, _, _, _, _, b'{', ..] => return Ok(Format::Safetensors(Weights::open(path)?)),
-            // A pickle of protocol 2 or later.
-            [0x80, 2..=5, ..] => return Err(CheckpointError::Legacy { path: path.to_owned() }),
-            block if block.get(257..262) == Some(b"ustar") => {
-                return Err(CheckpointError::Tar { path: path.to_owned() });
-            }
-            [] => "an empty file".into(),
-            [0x1f, 0x8b, ..] => "a file packed by gzip".into(),
-            other => format!("a file that begins with {:02x?}", &other[..other.len().min(9)]),
-        };
-        Err(CheckpointError::Unknown { path: path.to_owned(), found })
     }
 
     /// Finds the network of these parameters where it stands: under the key that was given, or a prefix below it such as
@@ -115,6 +124,30 @@ impl Checkpoint {
             [] | [_] => Ok(self),
             several => Err(self.ambiguous(option, "a network", several)),
         }
+    }
+
+    /// Whose the network is.
+    ///
+    /// Errors: [`CheckpointError::Unmappable`] where one of another package alone stands here, which no preset describes;
+    /// [`CheckpointError::NoConfig`], [`CheckpointError::Config`].
+    pub fn origin(&self) -> Result<Origin, CheckpointError> {
+        self.mappable()?;
+        match self.family() {
+            Family::GuidedDiffusion => Ok(Origin::GuidedDiffusion),
+            Family::Monai => Ok(Origin::Monai),
+            Family::Diffusers => Config::beside(&self.path).map(Origin::Diffusers),
+        }
+    }
+
+    /// Whose names and layout the network has in the file.
+    pub fn family(&self) -> Family {
+        self.contents.family(&self.prefix)
+    }
+
+    /// Refuses a checkpoint that has a network of another package and none that a preset describes.
+    fn mappable(&self) -> Result<(), CheckpointError> {
+        let other = if self.networks().is_empty() { self.contents.unmappable(&self.prefix) } else { None };
+        other.map_or(Ok(()), Err)
     }
 
     /// What stands before the names of each guided-diffusion network, of whatever preset, below the key that was given.
@@ -169,8 +202,10 @@ impl Checkpoint {
     /// Checks that the checkpoint holds every parameter of a network, of a floating-point type and in the right shape,
     /// and nothing else. `network` names it in the error.
     ///
-    /// Errors: [`CheckpointError::Unreadable`], [`CheckpointError::Keys`], [`CheckpointError::DType`].
+    /// Errors: [`CheckpointError::Unreadable`], [`CheckpointError::Keys`], [`CheckpointError::DType`],
+    /// [`CheckpointError::Mixed`], [`CheckpointError::Unmappable`].
     pub fn check(&self, network: &str, params: &[ParamSpec]) -> Result<(), CheckpointError> {
+        self.mappable()?;
         // What cannot be read has no shape: it would be called missing.
         for param in params.iter().filter(|param| self.has(&param.name)) {
             self.element(&param.name)?;
@@ -180,13 +215,15 @@ impl Checkpoint {
             place += &format!("' under '{key}");
         }
         check_keys(&place, network, &self.shapes(), params)?;
-        params.iter().try_for_each(|param| self.float(&param.name).map(drop))
+        params.iter().try_for_each(|param| self.contents.float(&self.full(&param.name)))
     }
 
-    /// What a person should know of how these parameters are read: where they were found, what is converted to f32.
+    /// What a person should know of how these parameters are read: where they were found, whose names they have there,
+    /// what is converted to f32.
     pub fn remarks(&self, params: &[ParamSpec]) -> Vec<String> {
         let mut remarks: Vec<String> =
             self.found().map(|key| format!("found under '{key}'")).into_iter().collect();
+        remarks.extend(self.renamed());
         let mut types = BTreeMap::new();
         for element in params.iter().filter_map(|param| self.element(&param.name).ok()) {
             *types.entry(element).or_insert(0) += 1;
@@ -202,13 +239,23 @@ impl Checkpoint {
         remarks
     }
 
+    /// That the tensors have other names here than in the file, if they have.
+    pub fn renamed(&self) -> Option<String> {
+        match self.family() {
+            Family::GuidedDiffusion => None,
+            family @ (Family::Monai | Family::Diffusers) => {
+                Some(format!("of {family}, read by the names that guided-diffusion has for its layers"))
+            }
+        }
+    }
+
     /// The tensors of [`Checkpoint::shapes`] with their types. A tensor that cannot be read, or of a type that PyTorch
     /// does not have, is refused.
     ///
     /// Errors: [`CheckpointError::Unreadable`], [`CheckpointError::Weights`].
     pub fn tensors(&self) -> Result<Vec<TensorSpec>, CheckpointError> {
         let deeper = place::deeper(&self.shapes_below(self.prefix.len()));
-        let below = self.names().filter_map(|name| name.strip_prefix(&self.prefix));
+        let below = self.contents.names().filter_map(|name| name.strip_prefix(&self.prefix));
         let mut tensors = Vec::new();
         for name in below.filter(|name| !place::is_within(name, 0, &deeper)).map(str::to_owned) {
             let element = self.element(&name)?;
@@ -223,9 +270,9 @@ impl Checkpoint {
         Ok(tensors)
     }
 
-    /// Number of tensors in the whole file.
+    /// Number of tensors in the whole file, by their names here.
     pub fn len(&self) -> usize {
-        self.names().count()
+        self.contents.names().count()
     }
 
     /// Whether there are none.
@@ -237,29 +284,16 @@ impl Checkpoint {
     ///
     /// Errors: those of [`Checkpoint::read`], but for [`CheckpointError::DType`].
     pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, CheckpointError> {
-        let full = self.full(name);
-        let (element, bytes) = match &self.format {
-            Format::Pt(file) => (file.element(&full)?, file.bytes(&full)?),
-            Format::Safetensors(weights) => (weights.element(&full)?, Cow::Borrowed(weights.bytes(&full)?)),
-        };
-        match not_finite(element, &bytes) {
-            None => Ok(bytes),
-            Some((place, value)) => Err(self.not_finite(name, place, value.to_string())),
-        }
+        self.contents.bytes(&self.full(name))
     }
 
     /// A copy of one tensor's numbers, row-major, as f32.
     ///
     /// Errors: [`CheckpointError::Damaged`], [`CheckpointError::Unreadable`], [`CheckpointError::DType`],
-    /// [`CheckpointError::NotFinite`] (also for a number that f32 cannot hold), [`CheckpointError::Weights`].
+    /// [`CheckpointError::Mixed`], [`CheckpointError::NotFinite`] (also for a number that f32 cannot hold),
+    /// [`CheckpointError::Weights`].
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let element = self.float(name)?;
-        let bytes = self.bytes(name)?;
-        let values = to_f32(element, &bytes).expect("a floating-point type");
-        match values.iter().position(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(place) => Err(self.not_finite(name, place, "a number beyond f32".into())),
-        }
+        self.contents.read_f32(&self.full(name))
     }
 
     /// A copy of one tensor.
@@ -274,35 +308,12 @@ impl Checkpoint {
 
     /// Element type of a tensor.
     fn element(&self, name: &str) -> Result<Element, CheckpointError> {
-        match &self.format {
-            Format::Pt(file) => file.element(&self.full(name)),
-            Format::Safetensors(weights) => Ok(weights.element(&self.full(name))?),
-        }
-    }
-
-    /// Element type of a tensor of weights.
-    fn float(&self, name: &str) -> Result<Element, CheckpointError> {
-        let element = self.element(name)?;
-        if element.is_float() {
-            return Ok(element);
-        }
-        let (path, name) = (self.path.clone(), self.full(name));
-        Err(CheckpointError::DType { path, name, found: element.to_string() })
-    }
-
-    fn not_finite(&self, name: &str, place: usize, value: String) -> CheckpointError {
-        let index = index_of(place, self.shape(name));
-        CheckpointError::NotFinite { path: self.path.clone(), name: self.full(name), value, index }
+        self.contents.element(&self.full(name))
     }
 
     /// The shape of a tensor that can be read.
     fn shape(&self, name: &str) -> &[usize] {
-        let full = self.full(name);
-        match &self.format {
-            Format::Pt(file) => file.shape(&full),
-            Format::Safetensors(weights) => weights.shape(&full),
-        }
-        .unwrap_or_default()
+        self.contents.shape(&self.full(name)).unwrap_or_default()
     }
 
     fn full(&self, name: &str) -> String {
@@ -311,25 +322,7 @@ impl Checkpoint {
 
     /// Whether there is such a tensor, be it one that cannot be read.
     fn has(&self, name: &str) -> bool {
-        let full = self.full(name);
-        match &self.format {
-            Format::Pt(file) => file.has(&full),
-            Format::Safetensors(weights) => weights.shape(&full).is_some(),
-        }
-    }
-
-    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        match &self.format {
-            Format::Pt(file) => Box::new(file.names()),
-            Format::Safetensors(weights) => Box::new(weights.names()),
-        }
-    }
-
-    fn all_shapes(&self) -> Shapes {
-        match &self.format {
-            Format::Pt(file) => file.shapes(),
-            Format::Safetensors(weights) => weights.shapes(),
-        }
+        self.contents.has(&self.full(name))
     }
 
     /// Names and shapes below the first `length` bytes of the prefix.
@@ -337,13 +330,12 @@ impl Checkpoint {
         let below = |(name, shape): (String, Vec<usize>)| {
             Some((name.strip_prefix(&self.prefix[..length])?.into(), shape))
         };
-        self.all_shapes().into_iter().filter_map(below).collect()
+        self.contents.shapes().into_iter().filter_map(below).collect()
     }
 
     fn top_level_keys(&self) -> String {
-        let mut keys: Vec<&str> = self.names().filter_map(|name| name.split('.').next()).collect();
-        keys.dedup();
-        if keys.is_empty() { "no tensors at all".into() } else { keys.join(", ") }
+        let keys: BTreeSet<&str> = self.contents.names().filter_map(|name| name.split('.').next()).collect();
+        if keys.is_empty() { "no tensors at all".into() } else { Vec::from_iter(keys).join(", ") }
     }
 }
 

@@ -18,7 +18,8 @@ use anomalens_models::weights::Precision;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
-/// Turns guided-diffusion checkpoints into bundles that `anomalens translate` runs, and checks them.
+/// Turns checkpoints of guided-diffusion, MONAI and diffusers into bundles that `anomalens translate` runs, and checks
+/// them.
 #[derive(Parser)]
 #[command(
     name = "anomalens-export",
@@ -44,7 +45,8 @@ Examples:
         #[arg(long, value_name = "NAME|FILE")]
         preset: String,
     },
-    /// Write the preset of a guided-diffusion checkpoint, from its tensors and your answers to what these do not tell
+    /// Write the preset of a checkpoint of guided-diffusion, MONAI or diffusers, from its tensors and your answers to what
+    /// these do not tell
     #[command(
         group(ArgGroup::new("networks").required(true).multiple(true).args(["unet", "classifier"])),
         after_help = "\
@@ -52,8 +54,11 @@ Examples:
   anomalens-export preset --unet model.pt --classifier class.pt -o mine.toml
   anomalens-export preset --unet model.pt -o mine.toml --image-size 256 --channels image \\
       --schedule linear --timesteps 1000 --heads count:1 --healthy-class 0
+  anomalens-export preset --unet unet/diffusion_pytorch_model.safetensors -o mine.toml --schedule linear \\
+      --timesteps 1000 --channels image
 
-The first form lists what is to be answered, and what would fit; the second answers it.
+The first form lists what is to be answered, and what would fit; the second answers it. The third is a UNet2DModel of
+diffusers, whose config.json lies beside it; MONAI's DiffusionModelUNet is told by its tensors, too.
 `bundle --preset mine.toml` takes the file."
     )]
     Preset(preset::PresetArgs),
@@ -80,7 +85,7 @@ Examples:
   anomalens-export convert run.pt unet.safetensors --key ema.module --dtype f32
   anomalens-export convert unet.safetensors unet.pt
 
-Nothing in a .pt is executed. The .pt that is written holds an OrderedDict, which torch.load(…, weights_only=True) reads.
+A network of MONAI or diffusers is written by guided-diffusion's names. Nothing in a .pt is executed. The .pt that is written holds an OrderedDict, which torch.load(…, weights_only=True) reads.
 What is there is never overwritten.")]
     Convert(convert::ConvertArgs),
     /// Hold a bundle's parity gate on this machine, and compare it with outputs of another framework

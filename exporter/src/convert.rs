@@ -62,6 +62,8 @@ pub struct Report {
     pub bytes: usize,
     /// The key that they stood under, if it was found without being asked for.
     pub found: Option<String>,
+    /// That they have other names now, if they have.
+    pub renamed: Option<String>,
     /// Tensors of the input that were left out, since they stand elsewhere.
     pub left_out: usize,
     /// How many tensors were converted, by the type that they had.
@@ -145,7 +147,7 @@ impl<'a> Writer<'a> {
 }
 
 /// Writes a checkpoint in the format of the new file's name. Bits stay as they are, but for
-/// [`Request::to_f32`]. No more than one tensor is in memory.
+/// [`Request::to_f32`]; the networks of MONAI and diffusers get guided-diffusion's names. No more than one tensor is in memory.
 ///
 /// Errors: [`ConvertError`]; then nothing is left of the new file.
 pub fn convert(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Report, ConvertError> {
@@ -196,6 +198,7 @@ pub fn convert(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Rep
         tensors: tensors.len(),
         bytes: total,
         found: checkpoint.found().map(str::to_owned),
+        renamed: checkpoint.renamed(),
         left_out: checkpoint.len() - tensors.len(),
         converted: converted.into_iter().map(count).collect(),
     })

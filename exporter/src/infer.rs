@@ -1,4 +1,4 @@
-//! The preset of a checkpoint of guided-diffusion, from the names and shapes of its tensors.
+//! The preset of a checkpoint of guided-diffusion, or of one that has its names, from the names and shapes of its tensors.
 //!
 //! ```text
 //! names and shapes ── trunk, head ──> what they tell ──┐
@@ -8,10 +8,12 @@
 //!
 //! Channels, levels, blocks, attention, conditioning, classes and pool stand in the tensors. Some things do not: heads
 //! and the order of q, k and v change no shape, nor does the image size as a rule, and schedule and channels are no part
-//! of a network. These are asked for, all at once and with what would fit: a guess would go unnoticed.
+//! of a network. These are asked for, all at once and with what would fit: a guess would go unnoticed. Some follow from
+//! whose the network is (`origin.rs`).
 
 mod ask;
 mod head;
+mod origin;
 mod text;
 mod trunk;
 
@@ -26,6 +28,8 @@ use ask::Desk;
 pub use ask::{Answers, Question};
 use head::{Classifier, Unet};
 use trunk::Tensors;
+
+use crate::checkpoint::Family;
 
 /// Why there is no preset.
 #[derive(Debug, thiserror::Error)]
@@ -166,13 +170,17 @@ pub fn infer(
     let (kind, timesteps) = (desk.schedule()?, desk.timesteps()?);
     if let Some(u) = &mut u {
         u.attention = desk.unet_attention(u)?;
+        u.norms = desk.norms(&u.trunk)?;
     }
     if let Some(c) = &mut c {
         c.attention = desk.classifier_attention(c)?;
     }
     let healthy = desk.healthy_class(u.as_ref(), c.as_ref())?;
 
-    let mut notes = Vec::new();
+    let family = answers.origin.family();
+    let other = (family != Family::GuidedDiffusion)
+        .then(|| format!("The tensors of {family}, by guided-diffusion's names."));
+    let mut notes: Vec<(&str, &str)> = other.iter().map(|note| ("unet", note.as_str())).collect();
     let mut findings = vec![
         Finding::new("image.size", size.value, &size.from),
         Finding::new(
@@ -191,7 +199,12 @@ pub fn infer(
         Some(c) => findings.extend(c.findings(size.value)),
         None => stand_in(
             "classifier",
-            Classifier::stand_in(&trunk, u.as_ref().and_then(|u| u.classes)).findings(size.value),
+            u.as_ref()
+                .map_or_else(
+                    || Classifier::stand_in(&trunk, None, None),
+                    |u| Classifier::stand_in(&trunk, u.classes, u.norms.clone()),
+                )
+                .findings(size.value),
             &mut findings,
             &mut notes,
         ),

@@ -13,7 +13,7 @@ mod train;
 
 use crate::schedule::Trajectory;
 
-pub use networks::{ClassifierConfig, Conditioning, Heads, Multiplier, Pool, QkvOrder, UnetConfig};
+pub use networks::{ClassifierConfig, Conditioning, Heads, Multiplier, Norm, Pool, QkvOrder, UnetConfig};
 pub use train::{Recipe, RecipeFault, Train};
 
 /// The complete definition of a U-Net and a noisy classifier, without weights.

@@ -9,23 +9,12 @@ and out.npy, or logits.npy and grad.npy: the gradient of the sum over n of log p
 """
 
 import json
-import sys
-from pathlib import Path
 
-import numpy as np
 import torch
+from common import BATCH, randomise, run, save
 from guided_diffusion.unet import EncoderUNetModel, UNetModel
 
 CLASSES = {"unet": UNetModel, "classifier": EncoderUNetModel}
-BATCH = 2
-
-
-def randomise(model):
-    """Random numbers in every layer, also in those that begin at zero: a layer that is left out must show."""
-    for name, parameter in model.named_parameters():
-        spread = 0.1 if parameter.dim() == 1 else parameter[0].numel() ** -0.5
-        mean = 1.0 if parameter.dim() == 1 and name.endswith("weight") else 0.0
-        torch.nn.init.normal_(parameter, mean, spread)
 
 
 def shapes(case, folder):
@@ -57,21 +46,14 @@ def compute(case, folder):
         with torch.no_grad():
             arrays["out"] = model(x, t, arrays.get("y"))
     torch.save(model.state_dict(), folder / "state_dict.pt")
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array.detach().numpy())
+    save(folder, arrays)
 
 
-def main():
-    cases, out = Path(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(1)
-    for number, case in enumerate(json.loads(cases.read_text())):
-        folder = out / case["name"]
-        folder.mkdir(parents=True)
-        shapes(case, folder)
-        if case["compute"]:
-            torch.manual_seed(number)
-            compute(case, folder)
+def make(case, folder):
+    shapes(case, folder)
+    if case["compute"]:
+        compute(case, folder)
 
 
 if __name__ == "__main__":
-    main()
+    run(make)

@@ -54,6 +54,8 @@ fn plain_unet() -> UnetConfig {
         conv_resample: true,
         classes: None,
         learn_sigma: true,
+        norm_groups: 32,
+        norm_epsilon: 1e-5,
     }
 }
 
@@ -72,6 +74,8 @@ fn plain_classifier() -> ClassifierConfig {
         conv_resample: true,
         pool: Pool::Adaptive,
         classes: 3,
+        norm_groups: 32,
+        norm_epsilon: 1e-5,
     }
 }
 

@@ -5,10 +5,12 @@ pub mod family;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anomalens_exporter::checkpoint::Checkpoint;
-use anomalens_models::graph::ParamSpec;
+use anomalens_models::graph::{ParamSpec, Tensor};
 use ndarray::{ArrayBase, ArrayD, Data, Dimension};
+use tempfile::TempDir;
 
 /// The workspace's root.
 pub fn root() -> PathBuf {
@@ -30,6 +32,35 @@ pub fn golden() -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// What a script of `tests/oracle` writes of these cases, a folder for each; `None` without a Python for it. It must not be
+/// skipped in CI.
+pub fn oracle(script: &str, cases: &[serde_json::Value]) -> Option<TempDir> {
+    let Ok(python) = std::env::var("ANOMALENS_PYTHON_TORCH") else {
+        assert!(std::env::var_os("CI").is_none(), "CI must set ANOMALENS_PYTHON_TORCH");
+        eprintln!("skipped: ANOMALENS_PYTHON_TORCH is not set");
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("cases.json");
+    std::fs::write(&list, serde_json::to_vec(cases).unwrap()).unwrap();
+    let script = root().join("tests/oracle").join(script);
+    let output = Command::new(python).arg("-B").arg(script).arg(&list).arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(folder)
+}
+
+/// The inputs of a network that an oracle has written.
+pub fn inputs(folder: &Path) -> Vec<(&'static str, Tensor)> {
+    let mut inputs = vec![
+        ("x", Tensor::F32(npy(&folder.join("x.npy")))),
+        ("t", Tensor::I64(npy_i64(&folder.join("t.npy")))),
+    ];
+    if folder.join("y.npy").exists() {
+        inputs.push(("y", Tensor::I64(npy_i64(&folder.join("y.npy")))));
+    }
+    inputs
 }
 
 /// All parameters of a checkpoint.

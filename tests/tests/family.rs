@@ -5,18 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anomalens_exporter::gradient::classifier_gradient;
-use anomalens_models::graph::reference::{self, Value};
-use anomalens_models::graph::{Graph, ParamSpec, Tensor};
+use anomalens_models::graph::reference::{Value, run};
+use anomalens_models::graph::{Graph, ParamSpec};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, UNET};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::check_keys;
 use anomalens_tests::engines::{engines, write_bundle};
 use anomalens_tests::family::{Member, members, sizes};
-use anomalens_tests::{max_abs, npy, npy_i64, params, root};
+use anomalens_tests::{inputs, max_abs, npy, oracle, params};
 use ndarray::ArrayD;
 use serde_json::json;
 use tempfile::TempDir;
@@ -29,23 +28,9 @@ const GRADIENT: f64 = 1e-4;
 const NOTICED: f64 = 10.0;
 
 /// What OpenAI's networks have and compute, a folder for each; none without a Python for it.
-fn oracle(members: &[Member], compute: bool) -> Option<TempDir> {
-    let Ok(python) = std::env::var("ANOMALENS_PYTHON_TORCH") else {
-        assert!(std::env::var_os("CI").is_none(), "CI must set ANOMALENS_PYTHON_TORCH");
-        eprintln!("skipped: ANOMALENS_PYTHON_TORCH is not set");
-        return None;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let cases: Vec<_> = members
-        .iter()
-        .map(|m| json!({"name": m.name, "network": m.network, "arguments": m.arguments, "compute": compute}))
-        .collect();
-    let list = folder.path().join("cases.json");
-    std::fs::write(&list, serde_json::to_vec(&cases).unwrap()).unwrap();
-    let script = root().join("tests/oracle/reference_networks.py");
-    let output = Command::new(python).arg("-B").arg(script).arg(&list).arg(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(folder)
+fn reference(members: &[Member], compute: bool) -> Option<TempDir> {
+    let case = |m: &Member| json!({"name": m.name, "network": m.network, "arguments": m.arguments, "compute": compute});
+    oracle("reference_networks.py", &members.iter().map(case).collect::<Vec<_>>())
 }
 
 /// A member's network, as it is trained.
@@ -54,17 +39,6 @@ fn graph(member: &Member, preset: &Preset) -> Graph {
         "unet" => nets::unet(preset).unwrap(),
         _ => nets::classifier(preset).unwrap(),
     }
-}
-
-fn inputs(folder: &Path) -> Vec<(&'static str, Tensor)> {
-    let mut inputs = vec![
-        ("x", Tensor::F32(npy(&folder.join("x.npy")))),
-        ("t", Tensor::I64(npy_i64(&folder.join("t.npy")))),
-    ];
-    if folder.join("y.npy").exists() {
-        inputs.push(("y", Tensor::I64(npy_i64(&folder.join("y.npy")))));
-    }
-    inputs
 }
 
 /// How far outputs are from those of the folder, in units of the tolerance.
@@ -93,7 +67,7 @@ fn distance_of_wrong(member: &Member, folder: &Path) -> f64 {
     };
     let weights = params(&folder.join("state_dict.pt"), network.params());
     let inputs: Vec<(&str, Value)> = inputs(folder).into_iter().map(|(n, v)| (n, v.into())).collect();
-    let outputs = reference::run(&network, &weights, &inputs).unwrap();
+    let outputs = run(&network, &weights, &inputs).unwrap();
     let outputs: Vec<_> = outputs.into_iter().map(|(name, v)| (name, v.mapv(|v| v as f32))).collect();
     distance(&outputs, folder)
 }
@@ -105,7 +79,7 @@ fn shapes(folder: &Path) -> BTreeMap<String, Vec<usize>> {
 #[test]
 fn every_switch_computes_what_openais_networks_compute() {
     let members = members();
-    let Some(oracle) = oracle(&members, true) else { return };
+    let Some(oracle) = reference(&members, true) else { return };
     let mut failures = Vec::new();
     for member in &members {
         let folder = oracle.path().join(member.name);
@@ -145,7 +119,7 @@ fn every_switch_computes_what_openais_networks_compute() {
 #[test]
 fn every_size_has_openais_names_and_shapes() {
     let members = sizes();
-    let Some(oracle) = oracle(&members, false) else { return };
+    let Some(oracle) = reference(&members, false) else { return };
     for member in &members {
         let found = shapes(&oracle.path().join(member.name));
         let params: Vec<ParamSpec> = graph(member, &member.preset).params().to_vec();

@@ -1,9 +1,10 @@
 //! Presets inferred from names and shapes: every network of the family, and the paper's, infers to itself.
 
+use anomalens_exporter::checkpoint::{Config, Origin};
 use anomalens_exporter::infer::{Answers, InferError, Question, infer};
 use anomalens_models::graph::ParamSpec;
 use anomalens_models::nets;
-use anomalens_models::preset::{Heads, Pool, Preset, QkvOrder, ScheduleKind};
+use anomalens_models::preset::{Heads, Norm, Pool, Preset, QkvOrder, ScheduleKind};
 use anomalens_models::weights::Shapes;
 use anomalens_tests::family::{members, sizes};
 use anomalens_tests::golden;
@@ -31,6 +32,9 @@ fn answers(preset: &Preset) -> Answers {
         heads: Some(preset.unet.heads),
         heads_up: preset.unet.heads_up,
         qkv_order: Some(preset.unet.qkv_order),
+        origin: Origin::GuidedDiffusion,
+        norm_groups: None,
+        norm_epsilon: None,
         classifier_heads: preset.classifier.heads(),
         classifier_qkv_order: Some(preset.classifier.qkv_order),
         classifier_res_blocks: None,
@@ -237,6 +241,78 @@ fn answers_that_do_not_fit_are_refused() {
         }
     }
     assert_eq!(known.qkv_order, Some(QkvOrder::HeadFirst));
+}
+
+/// What stands beside a network of diffusers is not asked for, and nobody may say otherwise.
+#[test]
+fn what_diffusers_says_is_known() {
+    let preset = Preset::load("tiny").unwrap();
+    let (unet, classifier) = (unet_shapes(&preset), classifier_shapes(&preset));
+    let norm = Norm { groups: 16, epsilon: 1e-6 };
+    let config = Config { image_size: Some(32), heads: Heads::Channels(16), norm };
+    let known = Answers {
+        origin: Origin::Diffusers(config),
+        image_size: None,
+        heads: None,
+        qkv_order: None,
+        ..answers(&preset)
+    };
+    let found = infer("d", Some(&unet), None, &known).unwrap();
+    let u = &found.preset.unet;
+    assert_eq!((u.heads, u.qkv_order, u.norm()), (config.heads, QkvOrder::QkvFirst, norm));
+    assert_eq!((found.preset.image.size, found.preset.classifier.norm()), (32, norm));
+    assert_eq!(found.preset, Preset::parse("d", &found.text).unwrap());
+    for from in ["sample_size", "attention_head_dim", "norm_num_groups", "norm_eps"] {
+        assert!(found.text.contains(&format!("# {from} of config.json")), "{from}: {}", found.text);
+    }
+    assert!(found.text.contains("of diffusers' UNet2DModel"), "{}", found.text);
+
+    type Change = fn(&mut Answers);
+    let cases: [(&str, &str, Change); 5] = [
+        ("--image-size", "64", |a| a.image_size = Some(64)),
+        ("--heads", "count:2", |a| a.heads = Some(Heads::Count(2))),
+        ("--qkv-order", "head-first", |a| a.qkv_order = Some(QkvOrder::HeadFirst)),
+        ("--norm-groups", "32", |a| a.norm_groups = Some(32)),
+        ("--norm-epsilon", "1e-5", |a| a.norm_epsilon = Some(1e-5)),
+    ];
+    for (wanted, value, change) in cases {
+        let mut answers = known.clone();
+        change(&mut answers);
+        match infer("d", Some(&unet), None, &answers) {
+            Err(InferError::Answer { option, found, .. }) => {
+                assert_eq!((option, found.as_str()), (wanted, value))
+            }
+            other => panic!("{wanted} {value}: {other:?}"),
+        }
+    }
+    // A guided-diffusion classifier beside it has its own norms, and must be of the same size.
+    let found = infer("d", Some(&unet), Some(&classifier), &known).unwrap().preset;
+    assert_eq!((found.unet.norm(), found.classifier.norm()), (norm, Norm::default()));
+    let other = Config { image_size: Some(64), ..config };
+    let known = Answers { origin: Origin::Diffusers(other), ..known };
+    let error = infer("d", Some(&unet), Some(&classifier), &known).unwrap_err();
+    assert!(matches!(error, InferError::Apart { what: "image size", unet: 64, classifier: 32 }), "{error}");
+}
+
+/// The group norms of MONAI's networks are asked for; of guided-diffusion's they can be told.
+#[test]
+fn group_norms_are_asked_for_where_they_differ() {
+    let preset = Preset::load("tiny").unwrap();
+    let unet = unet_shapes(&preset);
+    let monai = Answers { origin: Origin::Monai, qkv_order: None, ..answers(&preset) };
+    let questions = open(infer("m", Some(&unet), None, &monai));
+    assert_eq!(options(&questions), ["--norm-groups", "--norm-epsilon"]);
+    assert_eq!(questions[0].candidates, ["1", "2", "4", "8", "16", "32"]);
+    let told = Answers { norm_groups: Some(8), norm_epsilon: Some(1e-6), ..monai.clone() };
+    let found = infer("m", Some(&unet), None, &told).unwrap();
+    assert_eq!(found.preset.unet.norm(), Norm { groups: 8, epsilon: 1e-6 });
+    assert!(found.text.contains("norm_epsilon = 1e-6"), "{}", found.text);
+    let wrong = Answers { norm_groups: Some(24), ..told };
+    let error = infer("m", Some(&unet), None, &wrong).unwrap_err();
+    assert!(matches!(error, InferError::Answer { option: "--norm-groups", .. }), "{error}");
+    let renamed = Answers { norm_epsilon: Some(1e-6), ..answers(&preset) };
+    let found = infer("m", Some(&unet), None, &renamed).unwrap().preset;
+    assert_eq!(found.unet.norm(), Norm { groups: 32, epsilon: 1e-6 });
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use anomalens_models::weights::{KeyMismatch, WeightsError};
+use anomalens_models::weights::{Element, KeyMismatch, WeightsError};
+
+use super::family::Family;
 
 /// Why a checkpoint could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +106,65 @@ pub enum CheckpointError {
         keys: String,
         /// The option that takes the key.
         option: String,
+    },
+    /// A network of another package that computes what no preset can say.
+    #[error(
+        "checkpoint '{}': {place} of {family}: found {found}, expected {expected}; this network is none of those that a \
+         preset describes",
+        path.display()
+    )]
+    Unmappable {
+        /// The file.
+        path: PathBuf,
+        /// Whose network it is.
+        family: Family,
+        /// A tensor or a layer.
+        place: String,
+        /// What was found.
+        found: String,
+        /// What could be mapped.
+        expected: String,
+    },
+    /// What must be known of a network and stands in no tensor.
+    #[error(
+        "checkpoint '{}': found no config.json beside it, expected the one that save_pretrained or save_config writes: what \
+         no tensor of {family} shows stands there",
+        path.display()
+    )]
+    NoConfig {
+        /// The file.
+        path: PathBuf,
+        /// Whose network it is.
+        family: Family,
+    },
+    /// What a package says of its network cannot be read, or is no network that a preset describes.
+    #[error("'{}': {key}: found {found}, expected {expected}", path.display())]
+    Config {
+        /// The file, config.json.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What stands there.
+        found: String,
+        /// What could be read, or mapped.
+        expected: String,
+    },
+    /// Tensors that become one, of different types.
+    #[error(
+        "checkpoint '{}': tensor '{name}' is {found}, expected {expected} as '{other}' is; convert one of them and save again",
+        path.display()
+    )]
+    Mixed {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: Element,
+        /// The tensor before it.
+        other: String,
+        /// The type of that.
+        expected: Element,
     },
     /// An element type that weights do not have.
     #[error(

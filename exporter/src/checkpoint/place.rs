@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use anomalens_models::graph::ParamSpec;
 use anomalens_models::weights::Shapes;
 
+use super::family::FamilyNames;
+use super::map::Found;
+
 /// The first layers of every guided-diffusion network, U-Net or classifier.
 const FIRST: [&str; 2] = ["input_blocks.0.0.weight", "time_embed.0.weight"];
 
@@ -17,6 +20,14 @@ pub fn networks(shapes: &Shapes) -> Vec<String> {
     let prefix = |name: &String| Some(name.strip_suffix(FIRST[0])?.to_owned());
     let whole = |prefix: &String| FIRST.iter().all(|name| shapes.contains_key(&format!("{prefix}{name}")));
     shapes.keys().filter_map(prefix).filter(|p| is_place(p)).filter(whole).collect()
+}
+
+/// What stands before the names of each network of another package.
+pub fn foreign(found: &Found<'_>, names: &FamilyNames) -> Vec<String> {
+    let prefix = |name: &&str| Some(name.strip_suffix(names.first[0])?.to_owned());
+    let has = |prefix: &str, name: &str| found.contains_key(&*format!("{prefix}{name}"));
+    let is_network = |prefix: &String| has(prefix, names.first[1]) && !has(prefix, FIRST[0]);
+    found.keys().filter_map(prefix).filter(|p| is_place(p)).filter(is_network).collect()
 }
 
 /// What stands before the names of a network of these parameters: every place where all of them stand in their

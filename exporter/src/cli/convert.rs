@@ -57,9 +57,15 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
         if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    let Report { tensors, bytes, found, left_out, converted } = report?;
+    let Report { tensors, bytes, found, renamed, left_out, converted } = report?;
     if let Some(key) = found {
         println!("found under '{key}'");
+    }
+    if let Some(renamed) = renamed {
+        println!(
+            "{renamed}: so they are written. The order of q, k and v is qkv-first, and its group norms are its own:"
+        );
+        println!("give --qkv-order, --norm-groups and --norm-epsilon to `preset`");
     }
     for (element, count) in converted {
         let how = if element == Element::F64 { "rounded to f32" } else { "widened to f32, exactly" };

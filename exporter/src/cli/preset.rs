@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
+use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError, Origin};
 use anomalens_exporter::infer::{Answers, Finding, infer};
 use anomalens_models::output::{OutputError, OutputFile};
 use anomalens_models::preset::{Heads, QkvOrder, ScheduleKind};
@@ -48,6 +48,12 @@ pub struct PresetArgs {
     /// Order of q, k and v in the U-Net
     #[arg(long, value_name = "head-first|qkv-first", value_parser = qkv_order, requires = "unet")]
     qkv_order: Option<QkvOrder>,
+    /// Groups of the U-Net's group norms, where they are not 32
+    #[arg(long, value_name = "N", requires = "unet")]
+    norm_groups: Option<usize>,
+    /// What the U-Net's group norms add to the variance, where it is not 1e-5
+    #[arg(long, value_name = "EPSILON", requires = "unet")]
+    norm_epsilon: Option<f64>,
     /// Attention heads of the classifier
     #[arg(long, value_name = "count:N|channels:N", value_parser = heads, requires = "classifier")]
     classifier_heads: Option<Heads>,
@@ -63,10 +69,12 @@ pub struct PresetArgs {
 }
 
 pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
-    let unet = shapes(&args.unet, &args.unet_key, "--unet-key")?;
-    let classifier = shapes(&args.classifier, &args.classifier_key, "--classifier-key")?;
+    let unet = open("unet", &args.unet, &args.unet_key, "--unet-key")?;
+    let classifier = open("classifier", &args.classifier, &args.classifier_key, "--classifier-key")?;
     let name = args.output.file_stem().unwrap_or_default().to_string_lossy();
-    let inferred = infer(&name, unet.as_ref(), classifier.as_ref(), &args.answers())?;
+    let answers = args.answers(unet.as_ref().map(|(_, origin)| *origin).unwrap_or_default());
+    let shapes = |network: &Option<(Shapes, Origin)>| network.as_ref().map(|(shapes, _)| shapes.clone());
+    let inferred = infer(&name, shapes(&unet).as_ref(), shapes(&classifier).as_ref(), &answers)?;
     write(&args.output, &inferred.text)?;
     for Finding { key, value, from } in &inferred.findings {
         println!("  {key:<34} {value:<28} {from}");
@@ -76,8 +84,9 @@ pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl PresetArgs {
-    fn answers(&self) -> Answers {
+    fn answers(&self, origin: Origin) -> Answers {
         Answers {
+            origin,
             image_size: self.image_size,
             channels: self.channels.clone(),
             schedule: self.schedule,
@@ -86,6 +95,8 @@ impl PresetArgs {
             heads: self.heads,
             heads_up: self.heads_up,
             qkv_order: self.qkv_order,
+            norm_groups: self.norm_groups,
+            norm_epsilon: self.norm_epsilon,
             classifier_heads: self.classifier_heads,
             classifier_qkv_order: self.classifier_qkv_order,
             classifier_res_blocks: self.classifier_res_blocks,
@@ -93,15 +104,19 @@ impl PresetArgs {
     }
 }
 
-/// Names and shapes of the one network of a file; `option` takes `key`.
-fn shapes(
+/// Names and shapes of the one network of a file, and whose it is; `option` takes `key`.
+fn open(
+    network: &str,
     path: &Option<PathBuf>,
     key: &Option<String>,
     option: &str,
-) -> Result<Option<Shapes>, CheckpointError> {
+) -> Result<Option<(Shapes, Origin)>, CheckpointError> {
     let Some(path) = path else { return Ok(None) };
     let checkpoint = Checkpoint::open(path, key.as_deref())?.one_network(option)?;
-    Ok(Some(checkpoint.shapes()))
+    if let Some(remark) = checkpoint.renamed() {
+        eprintln!("note: {network} of '{}': {remark}", path.display());
+    }
+    Ok(Some((checkpoint.shapes(), checkpoint.origin()?)))
 }
 
 /// Writes a file that appears when it is whole.

@@ -6,7 +6,9 @@ use anomalens_models::preset::{ChannelSpec, Heads, Multiplier, Pool, Preset, Qkv
 
 use super::InferError;
 use super::head::{Classifier, Unet};
+use super::origin;
 use super::trunk::Trunk;
+use crate::checkpoint::Origin;
 
 /// Image sizes that are named where any would do.
 const SIZES: [usize; 5] = [32, 64, 128, 256, 512];
@@ -20,9 +22,12 @@ const REFERENCE_LEVELS: [(usize, &[f64]); 4] = [
 /// Beyond this no list of candidates goes.
 const LISTED: usize = 16;
 
-/// What a person says of a checkpoint; nothing, where the tensors are to tell.
+/// What is known of a checkpoint beside its tensors: whose the U-Net is, and what a person says; nothing, where the tensors
+/// are to tell.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Answers {
+    /// Whose the U-Net is: something stands in no tensor, but is always so, or is said beside the file.
+    pub origin: Origin,
     /// Height and width of the images.
     pub image_size: Option<usize>,
     /// Names of the channels, in network order; empty for no answer.
@@ -39,6 +44,10 @@ pub struct Answers {
     pub heads_up: Option<Heads>,
     /// The U-Net's order of q, k and v.
     pub qkv_order: Option<QkvOrder>,
+    /// Groups of the U-Net's group norms; nothing is asked where they are always the same.
+    pub norm_groups: Option<usize>,
+    /// What the U-Net's group norms add to the variance; likewise.
+    pub norm_epsilon: Option<f64>,
     /// The classifier's heads.
     pub classifier_heads: Option<Heads>,
     /// The classifier's order of q, k and v.
@@ -68,7 +77,7 @@ pub(super) struct Sourced<T> {
 }
 
 impl<T> Sourced<T> {
-    fn new(value: T, from: impl Into<String>) -> Self {
+    pub(super) fn new(value: T, from: impl Into<String>) -> Self {
         Self { value, from: from.into() }
     }
 }
@@ -92,7 +101,7 @@ impl Attention {
 /// Takes answers, checks that they fit, and keeps the questions that are open. Where nobody answered, something that
 /// fits stands in, so that the rest can be read and asked too.
 pub(super) struct Desk<'a> {
-    answers: &'a Answers,
+    pub(super) answers: &'a Answers,
     pub open: Vec<Question>,
 }
 
@@ -102,7 +111,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The answer, if it is one of those that fit; else `stand_in`, and the question stays open.
-    fn decide<T>(
+    pub(super) fn decide<T>(
         &mut self,
         answer: Option<(T, String)>,
         fits: impl Fn(&T) -> bool,
@@ -176,7 +185,21 @@ impl<'a> Desk<'a> {
             if !size.is_multiple_of(least) {
                 return Err(InferError::Size { size, least });
             }
+            if let Some(unet) = self.config().and_then(|config| config.image_size).filter(|&own| own != size)
+            {
+                return Err(InferError::Apart { what: "image size", unet, classifier: size });
+            }
             return Ok(Sourced::new(size, "out.2.positional_embedding of the classifier"));
+        }
+        if let Some(size) = self.config().and_then(|config| config.image_size) {
+            let answer = self.answers.image_size;
+            return origin::known(
+                "--image-size",
+                answer,
+                size,
+                "sample_size of config.json",
+                usize::to_string,
+            );
         }
         let usual = REFERENCE_LEVELS.iter().find(|(_, mult)| {
             let mult: Vec<Multiplier> = mult.iter().map(|&factor| factor.into()).collect();
@@ -281,13 +304,22 @@ impl<'a> Desk<'a> {
             &widths,
             true,
         );
-        let heads = self.heads(answers.heads, &widths, true, question)?;
+        let heads = match self.config() {
+            Some(config) => {
+                let from = "attention_head_dim of config.json";
+                origin::known("--heads", answers.heads, config.heads, from, |&heads| spelled(heads))?
+            }
+            None => self.heads(answers.heads, &widths, true, question)?,
+        };
         if let Some(up) = answers.heads_up.filter(|&up| !divides(up, &widths)) {
             let expected = format!("what divides {} channels", list(&widths));
             return Err(InferError::Answer { option: "--heads-up", found: spelled(up), expected });
         }
         let all = [Some(heads.value), answers.heads_up];
-        let order = self.order("--qkv-order", "unet.qkv_order", answers.qkv_order, &all, &widths)?;
+        let order = match origin::order(answers)? {
+            Some(order) => order,
+            None => self.order("--qkv-order", "unet.qkv_order", answers.qkv_order, &all, &widths)?,
+        };
         Ok(Attention { heads, heads_up: answers.heads_up, order })
     }
 

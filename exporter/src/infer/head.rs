@@ -3,6 +3,7 @@
 use anomalens_models::preset::{Conditioning, Heads, Pool, QkvOrder};
 
 use super::ask::Attention;
+use super::origin::Norms;
 use super::trunk::{Tensors, Trunk, trunks};
 use super::{Finding, InferError};
 
@@ -16,6 +17,7 @@ pub(super) struct Unet {
     pub classes: Option<usize>,
     pub learn_sigma: bool,
     pub attention: Attention,
+    pub norms: Option<Norms>,
 }
 
 /// A classifier as far as its tensors tell, and its attention as far as a person told.
@@ -29,6 +31,7 @@ pub(super) struct Classifier {
     /// The tensor that shows pool and classes.
     pub pool_seen: &'static str,
     pub attention: Attention,
+    pub norms: Option<Norms>,
 }
 
 /// Reads a U-Net.
@@ -55,7 +58,7 @@ pub(super) fn unet(tensors: Tensors<'_>) -> Result<Unet, InferError> {
             format!("{0} channels, or {1} with the variance", trunk.in_channels, 2 * trunk.in_channels);
         return Err(tensors.foreign("out.2.weight", format!("{out} channels"), expected));
     }
-    Ok(Unet { trunk, classes, learn_sigma, attention: Attention::one_head() })
+    Ok(Unet { trunk, classes, learn_sigma, attention: Attention::one_head(), norms: None })
 }
 
 /// Reads a classifier: several, where the tensors do not tell its levels; never none.
@@ -93,6 +96,7 @@ pub(super) fn classifiers(tensors: Tensors<'_>) -> Result<Vec<Classifier>, Infer
         size: side.map(|side| side * trunk.shrinks()),
         pool_seen: seen,
         attention: Attention::one_head(),
+        norms: None,
         trunk,
     };
     Ok(trunks(tensors, None)?.into_iter().map(classifier).collect())
@@ -101,7 +105,13 @@ pub(super) fn classifiers(tensors: Tensors<'_>) -> Result<Vec<Classifier>, Infer
 impl Unet {
     /// A network of the same levels, in the place of one that was not brought.
     pub(super) fn stand_in(trunk: &Trunk) -> Self {
-        Self { trunk: trunk.clone(), classes: None, learn_sigma: true, attention: Attention::one_head() }
+        Self {
+            trunk: trunk.clone(),
+            classes: None,
+            learn_sigma: true,
+            attention: Attention::one_head(),
+            norms: None,
+        }
     }
 
     /// The table `[unet]`.
@@ -119,14 +129,15 @@ impl Unet {
         let out = trunk.in_channels * if self.learn_sigma { 2 } else { 1 };
         let from = format!("out.2.weight [{out}, …] for {} channels", trunk.in_channels);
         lines.push(Finding::new("unet.learn_sigma", self.learn_sigma, from));
+        lines.extend(self.norms.iter().flat_map(|norms| norms.findings("unet")));
         lines
     }
 }
 
 impl Classifier {
     /// A network of the same levels, in the place of one that was not brought. It tells as many classes apart as the
-    /// U-Net knows, if that knows any: the healthy class is one of both.
-    pub(super) fn stand_in(trunk: &Trunk, classes: Option<usize>) -> Self {
+    /// U-Net knows, if that knows any: the healthy class is one of both. Its group norms fit the same channels.
+    pub(super) fn stand_in(trunk: &Trunk, classes: Option<usize>, norms: Option<Norms>) -> Self {
         Self {
             trunk: trunk.clone(),
             pool: Pool::Adaptive,
@@ -134,6 +145,7 @@ impl Classifier {
             size: None,
             pool_seen: "",
             attention: Attention::one_head(),
+            norms,
         }
     }
 
@@ -159,6 +171,7 @@ impl Classifier {
             self.classes,
             format!("{pool_seen} [{}, …]", self.classes),
         ));
+        lines.extend(self.norms.iter().flat_map(|norms| norms.findings("classifier")));
         lines
     }
 }

@@ -1,12 +1,7 @@
 //! The parts that both networks are made of (Dhariwal and Nichol 2021, Sec. 3), named as in the reference.
 
 use crate::graph::{Builder, Composite, GraphError, Init, NodeId, Primitive, Shape};
-use crate::preset::{Conditioning, Heads, QkvOrder};
-
-/// Groups of every normalisation in these networks.
-const GROUPS: usize = 32;
-/// Added to the variance in every normalisation.
-const EPSILON: f32 = 1e-5;
+use crate::preset::{Conditioning, Heads, Norm, QkvOrder};
 
 /// How a block changes the resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +15,7 @@ pub(super) enum Resample {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
     pub conditioning: Conditioning,
+    pub norm: Norm,
     /// SiLU of the embedding [N, E], which every block projects with its own weights.
     pub embedding: NodeId,
 }
@@ -29,10 +25,11 @@ impl Style {
     pub(super) fn new(
         b: &mut Builder,
         conditioning: Conditioning,
+        norm: Norm,
         embedding: NodeId,
     ) -> Result<Self, GraphError> {
         let embedding = b.within("emb", |b| silu(b, embedding))?;
-        Ok(Self { conditioning, embedding })
+        Ok(Self { conditioning, norm, embedding })
     }
 }
 
@@ -93,11 +90,12 @@ fn pointwise_from(b: &mut Builder, x: NodeId, out: usize, init: Init) -> Result<
 }
 
 /// Group normalisation with parameters `weight` and `bias`.
-pub(super) fn norm(b: &mut Builder, x: NodeId) -> Result<NodeId, GraphError> {
+pub(super) fn norm(b: &mut Builder, x: NodeId, norm: Norm) -> Result<NodeId, GraphError> {
     let channels = channels(b, x);
     let gamma = b.param("weight", &[channels], Init::Ones);
     let beta = b.param("bias", &[channels], Init::Zeros);
-    b.composite(Composite::GroupNorm { groups: GROUPS, epsilon: EPSILON }, &[x, gamma, beta])
+    let Norm { groups, epsilon } = norm;
+    b.composite(Composite::GroupNorm { groups, epsilon: epsilon as f32 }, &[x, gamma, beta])
 }
 
 /// x · sigmoid(x).
@@ -128,7 +126,7 @@ pub(super) fn res_block(
     style: Style,
 ) -> Result<NodeId, GraphError> {
     let channels_in = channels(b, x);
-    let h = b.within("in_layers.0", |b| norm(b, x))?;
+    let h = b.within("in_layers.0", |b| norm(b, x, style.norm))?;
     let h = silu(b, h)?;
     let (x, h) = (resampled(b, x, resample)?, resampled(b, h, resample)?);
     let h = b.within("in_layers.2", |b| conv(b, h, out, 3, 1))?;
@@ -142,10 +140,10 @@ pub(super) fn res_block(
     let h = match style.conditioning {
         Conditioning::Shift => {
             let h = b.add(h, e)?;
-            b.within("out_layers.0", |b| norm(b, h))?
+            b.within("out_layers.0", |b| norm(b, h, style.norm))?
         }
         Conditioning::ScaleShift => {
-            let h = b.within("out_layers.0", |b| norm(b, h))?;
+            let h = b.within("out_layers.0", |b| norm(b, h, style.norm))?;
             let (scale, shift) = (b.slice(e, 1, 0, out)?, b.slice(e, 1, out, 2 * out)?);
             let one = b.scalar(1.0);
             let scale = b.add(scale, one)?;
@@ -165,12 +163,13 @@ pub(super) fn attention_block(
     x: NodeId,
     heads: Heads,
     order: QkvOrder,
+    norm: Norm,
 ) -> Result<NodeId, GraphError> {
     let shape = b.shape(x).clone();
     let channels = channels(b, x);
     let positions = shape.sample_elements() / channels;
     let sequence = b.reshape(x, Shape::batch(&[channels, positions]))?;
-    let h = b.within("norm", |b| norm(b, sequence))?;
+    let h = b.within("norm", |b| self::norm(b, sequence, norm))?;
     let qkv = b.within("qkv", |b| pointwise(b, h, 3 * channels))?;
     let [q, k, v] = split_heads(b, qkv, heads, order)?;
     let h = b.composite(Composite::Attention, &[q, k, v])?;

@@ -34,16 +34,17 @@ pub fn classifier(preset: &Preset) -> Result<Graph, GraphError> {
         heads,
         qkv_order: config.qkv_order,
         change: Change::new(config.resblock_updown, config.conv_resample),
-        style: Style::new(b, config.conditioning, embedding)?,
+        style: Style::new(b, config.conditioning, config.norm(), embedding)?,
     };
     let mut values = trunk.down(b, x)?;
     let h = trunk.middle(b, *values.last().expect("the first convolution is always there"))?;
     let logits = match config.pool {
-        Pool::Attention => pool::attention(b, h, heads, config.classes)?,
-        Pool::Adaptive => pool::adaptive(b, h, config.classes)?,
+        Pool::Attention => pool::attention(b, h, heads, config.classes, config.norm())?,
+        Pool::Adaptive => pool::adaptive(b, h, config.classes, config.norm())?,
         Pool::Spatial | Pool::SpatialV2 => {
             values.push(h);
-            pool::spatial(b, &values, config.pool == Pool::SpatialV2, config.classes)?
+            let between = (config.pool == Pool::SpatialV2).then(|| config.norm());
+            pool::spatial(b, &values, between, config.classes)?
         }
     };
     let log_probs = b.within("out", |b| b.primitive(Primitive::LogSoftmax { axis: 1 }, &[logits]))?;

@@ -2,7 +2,7 @@
 
 use super::blocks::{self, linear, norm, pointwise, silu, zero_conv};
 use crate::graph::{Builder, Composite, GraphError, Init, NodeId, Primitive, Shape};
-use crate::preset::{Heads, QkvOrder};
+use crate::preset::{Heads, Norm, QkvOrder};
 
 /// Width of the hidden layer of both spatial pools.
 const HIDDEN: usize = 2048;
@@ -13,15 +13,16 @@ pub(super) fn attention(
     h: NodeId,
     heads: Heads,
     classes: usize,
+    by: Norm,
 ) -> Result<NodeId, GraphError> {
-    let h = b.within("out.0", |b| norm(b, h))?;
+    let h = b.within("out.0", |b| norm(b, h, by))?;
     let h = b.within("out.1", |b| silu(b, h))?;
     b.within("out.2", |b| attention_pool(b, h, heads, classes))
 }
 
 /// `[N, C, H, W]` → `[N, K]` by the mean over all positions.
-pub(super) fn adaptive(b: &mut Builder, h: NodeId, classes: usize) -> Result<NodeId, GraphError> {
-    let h = b.within("out.0", |b| norm(b, h))?;
+pub(super) fn adaptive(b: &mut Builder, h: NodeId, classes: usize, by: Norm) -> Result<NodeId, GraphError> {
+    let h = b.within("out.0", |b| norm(b, h, by))?;
     let h = b.within("out.1", |b| silu(b, h))?;
     let h = b.within("out.2", |b| b.mean(h, &[2, 3]))?;
     let logits = b.within("out.3", |b| zero_conv(b, h, classes, 1))?;
@@ -29,11 +30,11 @@ pub(super) fn adaptive(b: &mut Builder, h: NodeId, classes: usize) -> Result<Nod
 }
 
 /// Images of every resolution → `[N, K]`: the means of all their channels, one behind the other, through two layers.
-/// Between these stands a ReLU, or a group norm and a SiLU (`v2`).
+/// Between these stands a ReLU, or the group norm that is given and a SiLU.
 pub(super) fn spatial(
     b: &mut Builder,
     values: &[NodeId],
-    v2: bool,
+    between: Option<Norm>,
     classes: usize,
 ) -> Result<NodeId, GraphError> {
     let features = b.within("out", |b| {
@@ -46,8 +47,8 @@ pub(super) fn spatial(
         b.concat(&means, 1)
     })?;
     let h = b.within("out.0", |b| linear(b, features, HIDDEN))?;
-    if v2 {
-        let h = b.within("out.1", |b| norm(b, h))?;
+    if let Some(by) = between {
+        let h = b.within("out.1", |b| norm(b, h, by))?;
         let h = b.within("out.2", |b| silu(b, h))?;
         b.within("out.3", |b| linear(b, h, classes))
     } else {

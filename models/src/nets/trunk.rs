@@ -67,7 +67,7 @@ impl Trunk<'_> {
         let width = blocks::channels(b, h);
         b.within("middle_block", |b| {
             let h = b.within("0", |b| res_block(b, h, width, Resample::None, self.style))?;
-            let h = b.within("1", |b| attention_block(b, h, self.heads, self.qkv_order))?;
+            let h = b.within("1", |b| attention_block(b, h, self.heads, self.qkv_order, self.style.norm))?;
             b.within("2", |b| res_block(b, h, width, Resample::None, self.style))
         })
     }
@@ -82,7 +82,7 @@ impl Trunk<'_> {
     ) -> Result<NodeId, GraphError> {
         let h = b.within("0", |b| res_block(b, x, width, Resample::None, self.style))?;
         if self.has_attention(b, h) {
-            b.within("1", |b| attention_block(b, h, heads, self.qkv_order))
+            b.within("1", |b| attention_block(b, h, heads, self.qkv_order, self.style.norm))
         } else {
             Ok(h)
         }

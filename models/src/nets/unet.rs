@@ -38,14 +38,14 @@ pub fn unet(preset: &Preset) -> Result<Graph, GraphError> {
         heads: config.heads,
         qkv_order: config.qkv_order,
         change: Change::new(config.resblock_updown, config.conv_resample),
-        style: Style::new(b, config.conditioning, embedding)?,
+        style: Style::new(b, config.conditioning, config.norm(), embedding)?,
     };
 
     let mut skips = trunk.down(b, x)?;
     let h = *skips.last().expect("the first convolution is always there");
     let h = trunk.middle(b, h)?;
     let h = up(b, h, &mut skips, &trunk, config.heads_up.unwrap_or(config.heads))?;
-    let h = b.within("out.0", |b| norm(b, h))?;
+    let h = b.within("out.0", |b| norm(b, h, config.norm()))?;
     let h = b.within("out.1", |b| silu(b, h))?;
     let out = b.within("out.2", |b| zero_conv(b, h, preset.unet_out_channels(), 3))?;
     b.output("out", out);

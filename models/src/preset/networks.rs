@@ -1,4 +1,5 @@
-//! The networks of a preset: every switch of guided-diffusion's two architectures.
+//! The networks of a preset: every switch of guided-diffusion's two architectures, and what is fixed in these but not
+//! in networks that are otherwise the same.
 
 use std::fmt;
 
@@ -83,6 +84,22 @@ impl Serialize for Multiplier {
     }
 }
 
+/// The group norms of a network, which are all alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Norm {
+    /// Groups that the channels are divided into.
+    pub groups: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl Default for Norm {
+    /// The reference's.
+    fn default() -> Self {
+        Self { groups: 32, epsilon: 1e-5 }
+    }
+}
+
 /// How the classifier comes from the image of its last level to one value a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,6 +148,12 @@ pub struct UnetConfig {
     /// Whether the network gives, beside ε, as many channels that interpolate the variance.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub learn_sigma: bool,
+    /// Groups of every group norm.
+    #[serde(default = "norm_groups", skip_serializing_if = "is_norm_groups")]
+    pub norm_groups: usize,
+    /// What every group norm adds to the variance.
+    #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
+    pub norm_epsilon: f64,
 }
 
 /// The noisy classifier: every switch of the reference's `EncoderUNetModel`.
@@ -165,6 +188,12 @@ pub struct ClassifierConfig {
     pub pool: Pool,
     /// Number of classes.
     pub classes: usize,
+    /// Groups of every group norm.
+    #[serde(default = "norm_groups", skip_serializing_if = "is_norm_groups")]
+    pub norm_groups: usize,
+    /// What every group norm adds to the variance.
+    #[serde(default = "norm_epsilon", skip_serializing_if = "is_norm_epsilon")]
+    pub norm_epsilon: f64,
 }
 
 fn yes() -> bool {
@@ -175,6 +204,22 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
+fn norm_groups() -> usize {
+    Norm::default().groups
+}
+
+fn is_norm_groups(groups: &usize) -> bool {
+    *groups == norm_groups()
+}
+
+fn norm_epsilon() -> f64 {
+    Norm::default().epsilon
+}
+
+fn is_norm_epsilon(epsilon: &f64) -> bool {
+    *epsilon == norm_epsilon()
+}
+
 fn is_attention(pool: &Pool) -> bool {
     *pool == Pool::default()
 }
@@ -183,11 +228,17 @@ fn is_attention(pool: &Pool) -> bool {
 type Fault = (&'static str, String, String);
 
 impl UnetConfig {
+    /// Its group norms.
+    pub fn norm(&self) -> Norm {
+        Norm { groups: self.norm_groups, epsilon: self.norm_epsilon }
+    }
+
     /// Checks what can be seen without building the network, for images of `size` pixels.
     ///
     /// Errors: the first fault.
     pub(super) fn check(&self, size: usize) -> Result<(), Fault> {
         check_levels(&self.channel_mult, self.model_channels, size)?;
+        check_norm(self.norm())?;
         if self.classes == Some(0) {
             return Err(("classes", "0".into(), "at least 1, or no such key".into()));
         }
@@ -205,11 +256,17 @@ impl ClassifierConfig {
         }
     }
 
+    /// Its group norms.
+    pub fn norm(&self) -> Norm {
+        Norm { groups: self.norm_groups, epsilon: self.norm_epsilon }
+    }
+
     /// Checks what can be seen without building the network, for images of `size` pixels.
     ///
     /// Errors: the first fault.
     pub(super) fn check(&self, size: usize) -> Result<(), Fault> {
         check_levels(&self.channel_mult, self.model_channels, size)?;
+        check_norm(self.norm())?;
         check_resample(self.resblock_updown, self.conv_resample)?;
         if self.heads().is_none() {
             let found = if self.head_count.is_some() { "head_count beside it" } else { "nothing" };
@@ -226,6 +283,8 @@ impl ClassifierConfig {
     }
 }
 
+/// Largest number that a group norm may add to the variance: beyond it, it would no longer normalise.
+const MOST_EPSILON: f64 = 0.1;
 /// Most channels of a level: what is beyond them is a mistake.
 const MOST_CHANNELS: usize = 1 << 16;
 
@@ -241,6 +300,17 @@ fn check_levels(mult: &[Multiplier], model_channels: usize, size: usize) -> Resu
                 "positive factors, at most {MOST_CHANNELS} channels, and a size that halves evenly at each level"
             ),
         ));
+    }
+    Ok(())
+}
+
+fn check_norm(norm: Norm) -> Result<(), Fault> {
+    if norm.groups == 0 {
+        return Err(("norm_groups", "0".into(), "at least 1".into()));
+    }
+    // Networks compute in f32, where what is smaller is nothing.
+    if !(f64::from(f32::MIN_POSITIVE)..=MOST_EPSILON).contains(&norm.epsilon) {
+        return Err(("norm_epsilon", norm.epsilon.to_string(), format!("above 0, at most {MOST_EPSILON}")));
     }
     Ok(())
 }

@@ -48,9 +48,11 @@ fn switches_that_are_not_used_are_not_written_down() {
     assert!(unet.learn_sigma && unet.conv_resample && classifier.conv_resample);
     assert_eq!((unet.heads_up, classifier.pool), (None, Pool::Attention));
 
-    let lines = "heads_up = { count = 2 }\nconv_resample = false\nlearn_sigma = false";
+    let lines = "heads_up = { count = 2 }\nconv_resample = false\nlearn_sigma = false\nnorm_groups = 8\nnorm_epsilon = 1e-6";
     let other = tiny_network("unet", lines).unwrap();
     assert_eq!(other.unet.heads_up, Some(Heads::Count(2)));
+    assert_eq!(other.unet.norm(), Norm { groups: 8, epsilon: 1e-6 });
+    assert_eq!((unet.norm(), classifier.norm()), (Norm::default(), Norm::default()));
     assert_eq!((other.unet_out_channels(), preset.unet_out_channels()), (4, 8));
     let again = Preset::parse("again", &toml::to_string(&other).unwrap()).unwrap();
     assert_eq!(again.unet, other.unet);
@@ -80,6 +82,10 @@ fn multipliers_are_whole_or_not() {
 fn impossible_networks_are_refused() {
     for (table, lines, key, expected) in [
         ("unet", "learned = true", "learned", "unknown field"),
+        ("unet", "norm_groups = 0", "unet.norm_groups", "at least 1"),
+        ("unet", "norm_epsilon = 0.0", "unet.norm_epsilon", "above 0"),
+        ("unet", "norm_epsilon = nan", "unet.norm_epsilon", "above 0"),
+        ("classifier", "norm_epsilon = 1.0", "classifier.norm_epsilon", "at most 0.1"),
         ("classifier", "pool = \"max\"", "max", "spatial_v2"),
         ("classifier", "conv_resample = false", "classifier.conv_resample", "resblock_updown"),
         ("classifier", "head_count = 2", "classifier.head_channels", "either it or head_count"),
