@@ -7,9 +7,12 @@
 //!                                                                         metrics <── otsu::mask <───┘
 //! ```
 //!
-//! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
+//! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch. [`baseline`]
+//! needs none: what a network finds must be more than that.
 
+pub mod baseline;
 pub mod ddim;
+mod histogram;
 pub mod metrics;
 pub mod otsu;
 pub mod translate;

@@ -1,6 +1,6 @@
 //! How one slice scores, by its anomaly map and by thresholding the image itself.
 
-use anomalens_method::metrics::{MetricError, auroc, best_dice, dice};
+use anomalens_method::metrics::{MetricError, auroc, dice, ranking};
 use anomalens_method::otsu::{self, OtsuError};
 use anomalens_models::image::AnomalyMap;
 use ndarray::{Array2, Array3, Axis};
@@ -178,7 +178,7 @@ impl Slice {
             Ok(Method {
                 threshold,
                 dice: Some(dice(mask, whole.1)?),
-                best_dice: best_dice(bounded, whole.1)?,
+                best_dice: ranking(bounded, whole.1)?.best_dice,
                 auroc: auroc(whole.0, whole.1)?,
                 auroc_brain: auroc(inside.0, inside.1)?,
             })
