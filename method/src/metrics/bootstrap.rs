@@ -13,6 +13,24 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// The middle [`Bootstrap::COVERAGE`] of what a statistic says of the resamples. Those of which it says nothing, as they
+    /// lack what it is about, are left out; `None` if they are the greater part, or if there are no resamples.
+    pub fn of(resampled: impl IntoIterator<Item = Option<f64>>) -> Option<Self> {
+        let (mut values, mut all) = (Vec::new(), 0);
+        for value in resampled {
+            values.extend(value);
+            all += 1;
+        }
+        if all == 0 || 2 * values.len() < all {
+            return None;
+        }
+        values.sort_unstable_by(f64::total_cmp);
+        let tail = (1.0 - Bootstrap::COVERAGE) / 2.0;
+        Some(Self { low: quantile(&values, tail), high: quantile(&values, 1.0 - tail) })
+    }
+}
+
 /// How often each subject is drawn: a list a resample. Slices of one subject are alike, so subjects are drawn, with all
 /// that belongs to them, and never slices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +44,13 @@ impl Bootstrap {
     /// The part of the resamples that an interval holds.
     pub const COVERAGE: f64 = 0.95;
 
-    /// As many subjects as there are, drawn with replacement [`Bootstrap::RESAMPLES`] times, always the same for one seed.
+    /// As many subjects as there are, drawn with replacement [`Bootstrap::RESAMPLES`] times, always the same for one seed;
+    /// of fewer than two subjects no resamples, for these would be all alike.
     pub fn new(subjects: usize, seed: u64) -> Self {
-        let Ok(any) = Uniform::new(0, subjects) else { return Self { weights: Vec::new() } };
+        if subjects < 2 {
+            return Self { weights: Vec::new() };
+        }
+        let any = Uniform::new(0, subjects).expect("at least two");
         let mut generator = ChaCha20Rng::seed_from_u64(seed);
         let mut resample = || {
             let mut weights = vec![0; subjects];
@@ -40,17 +62,9 @@ impl Bootstrap {
         Self { weights: (0..Self::RESAMPLES).map(|_| resample()).collect() }
     }
 
-    /// The middle [`Bootstrap::COVERAGE`] of what `statistic` says of the resamples, given how often each subject was drawn.
-    /// Resamples of which it says nothing, as they lack what it is about, are left out. `None` if they are the greater
-    /// part, or if there is one subject only.
-    pub fn interval(&self, statistic: impl Fn(&[u32]) -> Option<f64>) -> Option<Interval> {
-        let mut values: Vec<f64> = self.weights.iter().filter_map(|weights| statistic(weights)).collect();
-        if self.weights.first()?.len() < 2 || 2 * values.len() < self.weights.len() {
-            return None;
-        }
-        values.sort_unstable_by(f64::total_cmp);
-        let tail = (1.0 - Self::COVERAGE) / 2.0;
-        Some(Interval { low: quantile(&values, tail), high: quantile(&values, 1.0 - tail) })
+    /// What `statistic` says of each resample, given how often each subject was drawn.
+    pub fn map<T>(&self, statistic: impl Fn(&[u32]) -> T) -> Vec<T> {
+        self.weights.iter().map(|weights| statistic(weights)).collect()
     }
 }
 
@@ -95,19 +109,21 @@ mod tests {
         let mean = |weights: &[u32]| {
             Some(weights.iter().zip(&values).map(|(w, v)| f64::from(*w) * v).sum::<f64>() / 100.0)
         };
-        let found = Bootstrap::new(100, 0).interval(mean).unwrap();
+        let found = Interval::of(Bootstrap::new(100, 0).map(mean)).unwrap();
         assert!((found.low - 43.84).abs() < TOLERANCE && (found.high - 55.16).abs() < TOLERANCE, "{found:?}");
     }
 
     #[test]
     fn what_cannot_be_resampled_has_no_interval() {
-        let something = |_: &[u32]| Some(1.0);
-        assert_eq!(Bootstrap::new(0, 0).interval(something), None);
-        assert_eq!(Bootstrap::new(1, 0).interval(something), None);
-        assert_eq!(Bootstrap::new(2, 0).interval(something), Some(Interval { low: 1.0, high: 1.0 }));
-        assert_eq!(Bootstrap::new(9, 0).interval(|_| None), None);
-        // Subject 0 is left out of a third of the resamples (8^8/9^8 = 0.39): the others are enough.
-        assert!(Bootstrap::new(9, 0).interval(|weights| (weights[0] > 0).then_some(1.0)).is_some());
-        assert_eq!(Bootstrap::new(9, 0).interval(|weights| (weights[0] > 1).then_some(1.0)), None);
+        let interval = |subjects, statistic: fn(&[u32]) -> Option<f64>| {
+            Interval::of(Bootstrap::new(subjects, 0).map(statistic))
+        };
+        assert_eq!(interval(0, |_| Some(1.0)), None);
+        assert_eq!(interval(1, |_| Some(1.0)), None);
+        assert_eq!(interval(2, |_| Some(1.0)), Some(Interval { low: 1.0, high: 1.0 }));
+        assert_eq!(interval(9, |_| None), None);
+        // Subject 0 is in two thirds of the resamples (1 - 8^9/9^9 = 0.65), twice in a quarter.
+        assert!(interval(9, |weights| (weights[0] > 0).then_some(1.0)).is_some());
+        assert_eq!(interval(9, |weights| (weights[0] > 1).then_some(1.0)), None);
     }
 }

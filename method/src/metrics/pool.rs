@@ -168,6 +168,12 @@ impl Curve {
         self.ranking
     }
 
+    /// How many subjects have pixels in the truth.
+    pub fn marked_subjects(&self) -> usize {
+        let rows = self.table.chunks(self.steps.max(1));
+        rows.filter(|row| row.iter().any(|[_, positives]| *positives > 0)).count()
+    }
+
     /// The ranking if subject i were there `weights[i]` times, its pixels put into some hundred steps.
     pub fn weighted(&self, weights: &[u32]) -> Ranking {
         let mut groups = vec![Group::default(); self.steps];

@@ -181,6 +181,7 @@ fn a_pool_ranks_as_one_long_list_does() {
     for region in [Region::Whole, Region::Inside] {
         let curve = ranked.curve(region, 2, subject);
         assert_eq!(curve.ranking(), list(region, &[1, 1]));
+        assert_eq!(curve.marked_subjects(), 2);
         // Scores are 401 at most, so that every step is one and nothing is lost.
         assert_eq!(curve.weighted(&[3, 1]), list(region, &[3, 1]));
         assert_ne!(curve.weighted(&[3, 1]), list(region, &[1, 3]));
