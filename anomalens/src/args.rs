@@ -8,7 +8,7 @@ use anomalens_models::schedule::Respacing;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::evaluate::EvaluateArgs;
+use crate::evaluate::{EvaluateArgs, MergeArgs};
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -26,8 +26,10 @@ pub struct Cli {
 pub enum Command {
     /// Translate images to their healthy version and show where the two differ
     Translate(Box<TranslateArgs>),
-    /// Score a bundle on labelled images with masks, thresholding beside it
+    /// Score a bundle on labelled images with masks, baselines without a network beside it
     Evaluate(Box<EvaluateArgs>),
+    /// Score what several machines have evaluated, each a part
+    Merge(MergeArgs),
     /// Say what a bundle holds, or what would be done with an image and why
     Inspect(InspectArgs),
     /// Say which engines and devices can be used here, and what to do where not

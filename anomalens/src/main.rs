@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! translate: read (DICOM or .npy) -> normalise -> frame -> runtime::translate -> undo -> write, report.html
-//! evaluate:  a cohort with masks; runtime::translate -> scores, thresholding's beside them
+//! evaluate:  a cohort with masks; runtime::translate -> scores, baselines' beside them
+//! merge:     the same, of parts that several machines have translated
 //! inspect:   a bundle; or what would be done with an image, and why
 //! doctor:    what this machine can compute with
 //! ```
@@ -42,6 +43,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Translate(args) => translate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Merge(args) => evaluate::merge(args),
         Command::Inspect(args) => {
             let (text, outcome) = inspect::run(args)?;
             print(&text);

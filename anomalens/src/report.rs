@@ -58,7 +58,8 @@ pub struct Figures {
     pub pixels: usize,
 }
 
-const STYLE: &str = "
+/// How pages look.
+pub const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c20; background: #fff; max-width: 72rem; margin: 0 auto; padding: 1.5rem; }
 .banner { background: #b26a00; color: #fff; font-weight: 700; padding: .6rem 1rem; border-radius: 4px; }
 h1 { font-size: 1.5rem; margin: 1rem 0 .5rem; } h2 { font-size: 1.1rem; margin: 1.6rem 0 .4rem; }

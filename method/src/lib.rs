@@ -7,12 +7,15 @@
 //!                                                                         metrics <── otsu::mask <───┘
 //! ```
 //!
-//! The paper's ablation stands beside it: `ddpm` takes the place of `ddim`.
+//! The paper's ablation stands beside it: [`ddpm`] takes the place of [`ddim`]. [`baseline`] needs no network: what a network finds
+//! must be more than that.
 //!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
+pub mod baseline;
 pub mod ddim;
 pub mod ddpm;
+mod histogram;
 pub mod metrics;
 pub mod otsu;
 pub mod sweep;

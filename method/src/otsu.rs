@@ -3,7 +3,7 @@
 use anomalens_models::image::AnomalyMap;
 use ndarray::Array2;
 
-const BINS: usize = 256;
+use crate::histogram::{BINS, Histogram};
 
 /// Why a map has no threshold.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -42,18 +42,10 @@ pub fn threshold(map: &AnomalyMap) -> Result<f32, OtsuError> {
     if low == high {
         return Ok(low);
     }
+    let Histogram { counts, centres } = Histogram::new(values.iter().copied(), low, high);
     // All in f32 and in skimage's order: where the maximum is flat, another rounding finds another threshold, and
     // published Dice values rest on this one.
-    let width = (high - low) / BINS as f32;
-    let edge = |i: usize| if i == BINS { high } else { i as f32 * width + low };
-    let edges: Vec<f32> = (0..=BINS).map(edge).collect();
-    let mut counts = [0.0f32; BINS];
-    for &value in values {
-        // Edge i belongs to bin i, and the last bin is closed.
-        let bin = edges.partition_point(|edge| *edge <= value).clamp(1, BINS) - 1;
-        counts[bin] += 1.0;
-    }
-    let centres: Vec<f32> = edges.windows(2).map(|w| (w[0] + w[1]) / 2.0).collect();
+    let counts = counts.map(|count| count as f32);
     let weighted: Vec<f32> = counts.iter().zip(&centres).map(|(count, centre)| count * centre).collect();
     let (below, above) = (running_sum(counts.iter()), running_sum(counts.iter().rev()));
     let (sum_below, sum_above) = (running_sum(weighted.iter()), running_sum(weighted.iter().rev()));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::shard::Shard;
 use crate::args::{EngineArgs, StepCount};
 
 const EXAMPLES: &str = "\
@@ -15,8 +16,14 @@ Examples:
   A first look at 20 slices; then, in the same folder, at all of them:
     anomalens evaluate cohort/test --bundle brats --out scores --limit 20
     anomalens evaluate cohort/test --bundle brats --out scores
+  The second of three parts, each on a machine of its own; when all are done, their scores:
+    anomalens evaluate cohort/test --bundle brats --out part-2 --shard 2/3
+    anomalens merge part-1 part-2 part-3 --out scores
 
-Interrupted, it keeps the finished batches: the same command goes on from there.
+Interrupted or killed, it keeps the finished batches: the same command goes on from there.
+
+In an array job the part is that of the task: SLURM_ARRAY_TASK_ID of SLURM_ARRAY_TASK_COUNT, counted from
+SLURM_ARRAY_TASK_MIN by SLURM_ARRAY_TASK_STEP; or JOB_COMPLETION_INDEX (Kubernetes) of ANOMALENS_SHARDS.
 
 Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
 
@@ -53,10 +60,39 @@ pub struct EvaluateArgs {
     /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 4 by tract]
     #[arg(long, value_name = "B")]
     pub batch: Option<usize>,
+    /// Translate part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// Take a bundle that no parity gate has passed
     #[arg(long)]
     pub unverified: bool,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  The scores of three parts:
+    anomalens merge part-1 part-2 part-3 --out scores
+  The parts were made elsewhere, and the cohort lies in another place here:
+    anomalens merge part-* --out scores --cohort cohort/test
+
+results.csv, volumes.csv and summary.json are, to the last byte, those of one undivided run.
+
+Exit codes: 0 done; 1 failed; 2 wrong command line.";
+
+/// Which parts to put together, and where.
+#[derive(Debug, Args)]
+#[command(after_help = MERGE_EXAMPLES)]
+pub struct MergeArgs {
+    /// Folders that `anomalens evaluate --shard I/N` has finished, one for every part
+    #[arg(required = true, value_name = "OUT")]
+    pub parts: Vec<PathBuf>,
+    /// Folder for the results; new, empty, or begun by the same command
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The cohort that was evaluated [default: where it was then]
+    #[arg(long, value_name = "DIR")]
+    pub cohort: Option<PathBuf>,
 }

@@ -1,27 +1,36 @@
-//! `evaluate`: a cohort with masks in; scores, and those of thresholding beside them, out.
+//! `evaluate`: a cohort with masks in; scores, and those of baselines beside them, out. `merge`: the same from parts.
 //!
 //! ```text
-//! Cohort -> runtime::translate, batch by batch -> Store (OUT/parts) -> score each slice -> Summary
-//!                                                                        -> results.csv, summary.json, sheet.png
+//! Cohort -> runtime::translate, batch by batch -> Store (OUT/parts)   for each network; a shard ends here
+//! Store, Cohort -> Column: a map for every slice -> Scores -> figures for each method
+//!               -> Results -> results.csv, volumes.csv, summary.json, report.html, sheet.png
 //! ```
 //!
-//! Translating is what takes time and is kept; scoring starts again from what is kept, so that the result does not
-//! depend on where a run was interrupted.
+//! Translating is what takes time and is kept; scoring starts again from what is kept, so that the result depends neither on
+//! where a run was interrupted nor on how many machines have shared it. A method more is a [`column::Column`] more.
 
 mod args;
+mod cases;
+mod column;
+mod figure;
+mod merge;
+mod page;
+mod plan;
+mod record;
+mod results;
 mod score;
-mod sheet;
+mod shard;
 mod store;
-mod summary;
 mod table;
+mod volume;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anomalens_cohort::Cohort;
 use anomalens_method::ddim::{GradientScale, Leg};
 use anomalens_method::translate::Options;
-use anomalens_models::image::{AnomalyMap, UnitImage};
+use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::schedule::NoiseLevel;
 use anomalens_runtime::bundle::Bundle;
@@ -30,16 +39,18 @@ use anomalens_runtime::translate::translate;
 use anyhow::Result;
 
 use crate::failure::{Outcome, Usage};
-use crate::picture::{self, Sheet, SheetRow};
+use crate::picture;
 use crate::progress::Progress;
 use crate::translate::options::{self, describe};
 use crate::{TOOL, interrupt};
 
-pub use args::EvaluateArgs;
-use score::{Pool, Scores, Slice};
-use store::{Plan, Settings, Store};
-use summary::Summary;
-use table::Origin;
+pub use args::{EvaluateArgs, MergeArgs};
+use column::{OURS, columns};
+pub use merge::run as merge;
+use plan::Plan;
+use record::{Network, Record, Settings};
+use results::{Method, Origin, Results};
+use store::Store;
 
 /// Why a cohort and a bundle do not go together, or why the work stopped.
 #[derive(Debug, thiserror::Error)]
@@ -82,44 +93,99 @@ pub enum EvaluateError {
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
 pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
+    let shard = shard::choose(args.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let manifest = Manifest::read(&args.bundle)?;
     let mut options = sampler(args, &manifest).map_err(Usage::new)?;
     let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
     check(&cohort, &manifest)?;
     let engine = engine::open(&options::engine(&args.engine))?;
     options.batch = args.batch.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 });
-    let (hash, fingerprint) = (Manifest::bundle_hash(&args.bundle)?, cohort.fingerprint()?);
-    let settings = settings(args, engine.as_ref(), &options, &hash, &fingerprint);
-    let diseased: Vec<bool> = cohort.items().iter().map(|item| item.diseased).collect();
-    let plan = Plan::new(&diseased, options.batch, args.limit);
-    let chosen = plan.slices();
-    let mut store = Store::open(&args.out, &settings, plan)?;
-    begin(&cohort, &manifest, engine.as_ref(), &options, &store);
-
-    translate_all(args, &cohort, engine.as_ref(), &options, &mut store)?;
-
-    let channel = thresholded(cohort.channels());
-    let (scores, pool) = score_all(&cohort, &mut store, &chosen, channel)?;
-    let summary = Summary::new(&scores, &pool)?;
-    let spent = store.spent();
-    let origin = Origin {
-        tool: TOOL.to_owned(),
-        bundle: [manifest.preset.name.clone(), hash, manifest.provenance.clone()],
-        cohort: [cohort.kind().to_owned(), cohort.note().to_owned(), fingerprint],
-        settings,
-        thresholded: channel.map(|c| cohort.channels()[c].clone()),
-        slices: (chosen.len(), cohort.len()),
-        seconds: spent.time.as_secs_f64() / spent.slices.max(1) as f64,
+    let sha256 = Manifest::bundle_hash(&args.bundle)?;
+    let record = Record {
+        settings: settings(args, engine.as_ref(), &options, &sha256, &cohort.fingerprint()?),
+        shard,
+        limit: args.limit,
+        batch: options.batch,
+        cohort: std::path::absolute(&args.cohort)?,
+        split: args.split.clone(),
+        networks: vec![Network {
+            method: OURS.to_owned(),
+            bundle: manifest.preset.name.clone(),
+            sha256,
+            provenance: manifest.provenance.clone(),
+        }],
     };
-    let rows = chosen.iter().zip(&scores).map(|(&index, scores)| (index, cohort.item(index), scores));
-    store.result("results.csv", table::csv(rows).as_bytes())?;
-    store.result("summary.json", table::json(&origin, &summary).as_bytes())?;
-    let sheet = sheet(&cohort, &mut store, &chosen, &scores, &origin)?;
-    store.result("sheet.png", &picture::png(&sheet.draw())?)?;
-    let mut text = table::text(&origin, &summary);
-    text += &format!("results.csv, summary.json and sheet.png are in {}\n", args.out.display());
-    crate::print(&text);
+    let mut store = Store::open(&args.out, &record, plan(&cohort, &record))?;
+    begin(&cohort, &manifest, engine.as_ref(), &options, &record, &store);
+    translate_all(args, &cohort, engine.as_ref(), &options, &mut store)?;
+    match shard {
+        None => conclude(&cohort, &mut store, record, &args.out)?,
+        Some(shard) => {
+            let (n, of) = (store.slices(), shard.of());
+            eprintln!(
+                "part {shard}: its {n} slices are kept in '{}'; when all {of} parts are done, `anomalens merge` scores them",
+                args.out.display()
+            );
+        }
+    }
     Ok(Outcome::Done)
+}
+
+/// Which slices are looked at, in which batches.
+fn plan(cohort: &Cohort, record: &Record) -> Plan {
+    let diseased: Vec<bool> = cohort.items().iter().map(|item| item.diseased).collect();
+    Plan::new(&diseased, record.batch, record.limit)
+}
+
+/// Scores what is kept, all of it, and writes the results.
+fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) -> Result<()> {
+    let results = results(cohort, store, record)?;
+    store.result("results.csv", table::slices_csv(&results).as_bytes())?;
+    store.result("volumes.csv", table::volumes_csv(&results).as_bytes())?;
+    store.result("summary.json", table::json(&results).as_bytes())?;
+    store.result("timings.json", table::timings(&results).as_bytes())?;
+    let sheet = cases::sheet(cohort, store, &results)?;
+    store.result("report.html", page::html(&results, &sheet)?.as_bytes())?;
+    // Last: who finds it, as a recipe's run does, finds everything.
+    store.result("sheet.png", &picture::png(&sheet.draw())?)?;
+    let mut text = table::text(&results);
+    text += &format!(
+        "report.html, results.csv, volumes.csv, summary.json and sheet.png are in {}\n",
+        out.display()
+    );
+    crate::print(&text);
+    Ok(())
+}
+
+/// Scores every method on every slice that is looked at.
+fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results> {
+    let volumes = volume::volumes(cohort, &store.plan().slices());
+    let networks: Vec<_> = record.networks.iter().map(|network| network.method.as_str()).collect();
+    let seconds =
+        networks.iter().filter_map(|name| Some(((*name).to_owned(), store.spent(name).seconds()?))).collect();
+    let (mut methods, mut facts) = (Vec::new(), Vec::new());
+    for column in columns(&networks, cohort.channels()) {
+        let scores = score::score(cohort, store, &column, &volumes)?;
+        let figures = figure::figures(&scores)?;
+        facts = scores.facts;
+        let (slices, one_threshold) = (scores.slices, scores.one_threshold);
+        methods.push(Method { column, one_threshold, slices, volumes: scores.volumes, figures });
+    }
+    Ok(Results {
+        origin: Origin {
+            tool: TOOL.to_owned(),
+            networks: record.networks,
+            cohort: [cohort.kind().to_owned(), cohort.note().to_owned(), cohort.fingerprint()?],
+            settings: record.settings,
+            all: cohort.len(),
+            seconds,
+        },
+        items: facts.iter().map(|fact| cohort.item(fact.index).clone()).collect(),
+        thirds: figure::thirds(&facts).map(|third| third.0),
+        volumes,
+        facts,
+        methods,
+    })
 }
 
 /// What the sampler is told; every error is one of usage.
@@ -188,7 +254,14 @@ fn settings(
 }
 
 /// Says on the terminal what is about to be done.
-fn begin(cohort: &Cohort, manifest: &Manifest, engine: &dyn Engine, options: &Options, store: &Store) {
+fn begin(
+    cohort: &Cohort,
+    manifest: &Manifest,
+    engine: &dyn Engine,
+    options: &Options,
+    record: &Record,
+    store: &Store,
+) {
     eprintln!("engine: {}", engine.describe());
     eprintln!("bundle: {}, {}", manifest.preset.name, manifest.provenance);
     eprintln!("cohort: {}, {}: {}", cohort.dir().display(), cohort.kind(), cohort.note());
@@ -197,7 +270,10 @@ fn begin(cohort: &Cohort, manifest: &Manifest, engine: &dyn Engine, options: &Op
     }
     let parameters: Vec<_> =
         describe(options).iter().map(|(name, value)| format!("{name} {value}")).collect();
-    let (all, done) = (store.plan().slices().len(), store.finished());
+    if let Some(shard) = record.shard {
+        eprintln!("part {shard}: --shard 1/1 would do all of it");
+    }
+    let (all, done) = (store.slices(), store.finished());
     eprintln!("slices: {all}, of which {done} are done; {}", parameters.join(", "));
 }
 
@@ -209,13 +285,13 @@ fn translate_all(
     options: &Options,
     store: &mut Store,
 ) -> Result<()> {
-    let missing = store.missing();
+    let missing = store.missing(OURS);
     if missing.is_empty() {
         return Ok(());
     }
     let stopped = |store: &Store| EvaluateError::Interrupted {
         done: store.finished(),
-        total: store.plan().slices().len(),
+        total: store.slices(),
         out: args.out.clone(),
     };
     let mut bundle = Bundle::open(&args.bundle, engine, args.unverified)?;
@@ -238,7 +314,8 @@ fn translate_all(
             }
             translated => translated?,
         };
-        store.put(number, &translated.healthy, translated.timings.encode + translated.timings.decode)?;
+        let time = translated.timings.encode + translated.timings.decode;
+        store.put(OURS, number, &translated.healthy, time)?;
     }
     progress.finish();
     if interrupt::check().is_err() {
@@ -255,81 +332,4 @@ fn name(cohort: &Cohort, index: usize) -> String {
 
 fn unit(cohort: &Cohort, index: usize) -> Result<UnitImage> {
     Ok(UnitImage::new(&name(cohort, index), cohort.image(index)?)?)
-}
-
-/// The channel to threshold: FLAIR, where lesions of the brain are bright, or the only one.
-fn thresholded(channels: &[String]) -> Option<usize> {
-    let flair = channels.iter().position(|name| name.to_lowercase().contains("flair"));
-    flair.or_else(|| (channels.len() == 1).then_some(0))
-}
-
-/// A finished slice with its truth, and its healthy version.
-fn slice(cohort: &Cohort, store: &mut Store, index: usize) -> Result<(Slice, ndarray::Array3<f32>)> {
-    let image = cohort.image(index)?;
-    let healthy = store.healthy(index)?;
-    let map = AnomalyMap::between(&image, &healthy)?;
-    let truth =
-        cohort.mask(index)?.ok_or_else(|| EvaluateError::NoMasks { path: cohort.dir().to_owned() })?;
-    Ok((Slice { name: name(cohort, index), image, map, truth, brain: cohort.brain(index)? }, healthy))
-}
-
-fn score_all(
-    cohort: &Cohort,
-    store: &mut Store,
-    chosen: &[usize],
-    channel: Option<usize>,
-) -> Result<(Vec<Scores>, Pool)> {
-    let mut pool = Pool::default();
-    let mut scores = Vec::with_capacity(chosen.len());
-    for &index in chosen {
-        scores.push(slice(cohort, store, index)?.0.score(channel, &mut pool)?);
-    }
-    Ok((scores, pool))
-}
-
-fn sheet(
-    cohort: &Cohort,
-    store: &mut Store,
-    chosen: &[usize],
-    scores: &[Scores],
-    origin: &Origin,
-) -> Result<Sheet> {
-    let ranked: Vec<_> =
-        scores.iter().map(|s| (s.lesion_pixels > 0, s.ours.dice.unwrap_or(s.map_brain))).collect();
-    let mut rows = Vec::new();
-    for (place, why) in sheet::choose(&ranked) {
-        let (index, s) = (chosen[place], &scores[place]);
-        let (slice, healthy) = slice(cohort, store, index)?;
-        let (_, mask) = anomalens_method::otsu::mask(&slice.map)?;
-        let score = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
-        let label = match s.lesion_pixels {
-            0 => format!("healthy, {why}: mean {:.4} inside the region - {}", s.map_brain, slice.name),
-            pixels => format!(
-                "diseased, {why}: {} (thresholding {}), AUROC {} - {}, lesion {pixels} pixels",
-                score(s.ours.dice),
-                score(s.thresholding.and_then(|t| t.dice)),
-                score(s.ours.auroc),
-                slice.name
-            ),
-        };
-        let Slice { image, map, truth, .. } = slice;
-        rows.push(SheetRow { label, input: image, healthy, map: map.values().clone(), mask, truth });
-    }
-    let settings = origin.settings.iter().skip(2).map(|(name, value)| format!("{name} {value}"));
-    Ok(Sheet {
-        lines: vec![
-            format!(
-                "{}, bundle {} {} - {}",
-                origin.tool,
-                origin.bundle[0],
-                &origin.bundle[1][..12],
-                origin.bundle[2]
-            ),
-            format!("cohort {}: {}", origin.cohort[0], origin.cohort[1]),
-            settings.collect::<Vec<_>>().join(", "),
-        ],
-        channels: cohort.channels().to_vec(),
-        under: thresholded(cohort.channels()).unwrap_or(0),
-        rows,
-    })
 }

@@ -1,31 +1,23 @@
-//! How one slice scores, by its anomaly map and by thresholding the image itself.
+//! How a method scores, slice by slice and volume by volume, by its maps.
 
-use anomalens_method::metrics::{MetricError, auroc, best_dice, dice};
+use anomalens_cohort::Cohort;
+use anomalens_method::metrics::{MetricError, Pool, Ranked, Ranking, dice, ranking};
 use anomalens_method::otsu::{self, OtsuError};
 use anomalens_models::image::AnomalyMap;
-use ndarray::{Array2, Array3, Axis};
+use anyhow::Result;
+use ndarray::Array2;
 
-/// One slice, with all that scoring needs. All planes are on one grid [H, W].
-pub struct Slice {
-    /// Its name, for errors.
-    pub name: String,
-    /// The image, [C, H, W] in [0, 1].
-    pub image: Array3<f32>,
-    /// The anomaly map.
-    pub map: AnomalyMap,
-    /// The lesion, [H, W]; empty on a healthy slice.
-    pub truth: Array2<bool>,
-    /// The brain, [H, W].
-    pub brain: Array2<bool>,
-}
+use super::column::{Column, Found, Slice};
+use super::store::Store;
+use super::volume::Volume;
 
 /// Why a slice has no score.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScoreError {
     /// Nothing to look at.
-    #[error("{slice}: no pixel inside the brain, expected at least one; leave this slice out of the cohort")]
-    NoBrain {
+    #[error("{slice}: no pixel inside the region, expected at least one; leave this slice out of the cohort")]
+    NoRegion {
         /// The slice.
         slice: String,
     },
@@ -47,147 +39,208 @@ pub enum ScoreError {
     },
 }
 
-/// How a method scores on one slice; all but the threshold on diseased slices only.
+/// What is so of a slice, whoever looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Its place in the cohort.
+    pub index: usize,
+    /// Its volume, from 0.
+    pub volume: usize,
+    /// Pixels of the lesion.
+    pub lesion_pixels: usize,
+    /// Pixels of the region.
+    pub region_pixels: usize,
+}
+
+impl Facts {
+    /// Whether there is a lesion.
+    pub fn diseased(&self) -> bool {
+        self.lesion_pixels > 0
+    }
+}
+
+/// How a method scores on one slice; what needs a lesion is `None` on healthy slices.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Method {
+pub struct SliceScore {
     /// Otsu's threshold.
     pub threshold: f32,
     /// Dice of the mask above it.
     pub dice: Option<f64>,
-    /// The largest Dice of any threshold.
-    pub best_dice: Option<f64>,
-    /// Pixel AUROC on the whole image.
-    pub auroc: Option<f64>,
-    /// Pixel AUROC inside the brain.
-    pub auroc_brain: Option<f64>,
+    /// Dice of the mask above the one threshold of all slices.
+    pub dice_one: Option<f64>,
+    /// By the order of all pixels.
+    pub whole: Ranking,
+    /// By the order of those inside the region.
+    pub inside: Ranking,
+    /// Mean of the map inside the region.
+    pub mean_region: f64,
+    /// Mean of the map inside the lesion.
+    pub mean_lesion: Option<f64>,
 }
 
-/// How one slice scores.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How a method scores on one volume: the scored slices of one subject, together. What needs a lesion is `None` where there
+/// is none.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct VolumeScore {
+    /// Dice of the slices' masks by Otsu's threshold of each, those of healthy slices among them.
+    pub dice: Option<f64>,
+    /// Dice of the masks above the one threshold of all slices.
+    pub dice_one: Option<f64>,
+    /// By the order of all pixels.
+    pub whole: Ranking,
+    /// By the order of those inside the region.
+    pub inside: Ranking,
+    /// Mean over its slices of the map's mean inside the region.
+    pub mean_region: f64,
+    /// The same over its healthy slices.
+    pub mean_healthy: Option<f64>,
+}
+
+/// How a method scores on everything, before anything is averaged.
 pub struct Scores {
-    /// Pixels of the lesion.
-    pub lesion_pixels: usize,
-    /// Pixels of the brain.
-    pub brain_pixels: usize,
-    /// By the anomaly map.
-    pub ours: Method,
-    /// By thresholding one channel; absent where there is no channel to threshold.
-    pub thresholding: Option<Method>,
-    /// Mean of the anomaly map inside the brain.
-    pub map_brain: f64,
-    /// Mean of the anomaly map inside the lesion; on diseased slices only.
-    pub map_lesion: Option<f64>,
+    /// The slices, volume by volume.
+    pub facts: Vec<Facts>,
+    /// Each slice's score.
+    pub slices: Vec<SliceScore>,
+    /// Each volume's score.
+    pub volumes: Vec<VolumeScore>,
+    /// The mean of Otsu's thresholds of the diseased slices.
+    pub one_threshold: Option<f32>,
+    /// The pixels of all slices.
+    pub pixels: Ranked,
 }
 
-/// Scores and truth of many pixels.
+/// Pixels of one or several slices, in one order.
 #[derive(Default)]
-pub struct Pixels {
-    scores: Vec<f32>,
+struct Pixels {
+    map: Vec<f32>,
     truth: Vec<bool>,
+    inside: Vec<bool>,
+    /// The mask by Otsu's threshold.
+    mask: Vec<bool>,
+}
+
+/// Scores a method on all chosen slices. `progress` is told after each volume.
+///
+/// Errors: those of the cohort and the store; [`ScoreError`].
+pub fn score(cohort: &Cohort, store: &mut Store, column: &Column, volumes: &[Volume]) -> Result<Scores> {
+    let (mut facts, mut slices, mut scored) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pool = Pool::default();
+    for (number, volume) in volumes.iter().enumerate() {
+        let ready = column.prepare(cohort, &volume.all)?;
+        let (mut together, first) = (Pixels::default(), slices.len());
+        for &index in &volume.chosen {
+            let slice = Slice::read(cohort, index)?;
+            let found = ready.find(&slice, store)?;
+            let (fact, score, pixels) = one(&slice, &found, number)?;
+            pool.push(&pixels.map, &pixels.truth, &pixels.inside)
+                .map_err(|source| ScoreError::Metric { slice: slice.name, source })?;
+            together.append(pixels);
+            facts.push(fact);
+            slices.push(score);
+        }
+        scored.push(together.volume(&facts[first..], &slices[first..])?);
+    }
+    let pixels = pool.rank();
+    let mut scores = Scores { facts, slices, volumes: scored, one_threshold: None, pixels };
+    scores.by_one_threshold();
+    Ok(scores)
+}
+
+/// One slice of volume `volume`.
+fn one(slice: &Slice, found: &Found, volume: usize) -> Result<(Facts, SliceScore, Pixels), ScoreError> {
+    let list = |plane: &Array2<bool>| plane.iter().copied().collect::<Vec<_>>();
+    let count = |set: &[bool]| set.iter().filter(|&&v| v).count();
+    let (truth, inside) = (list(&slice.truth), list(&slice.region));
+    let facts =
+        Facts { index: slice.index, volume, lesion_pixels: count(&truth), region_pixels: count(&inside) };
+    if facts.region_pixels == 0 {
+        return Err(ScoreError::NoRegion { slice: slice.name.clone() });
+    }
+    let threshold =
+        threshold(found).map_err(|source| ScoreError::Otsu { slice: slice.name.clone(), source })?;
+    let map: Vec<f32> = found.map.values().iter().copied().collect();
+    let mask = map.iter().map(|value| *value > threshold).collect();
+    let mean_region = mean(&only(&map, &inside));
+    let mut score = SliceScore { threshold, mean_region, ..SliceScore::default() };
+    let pixels = Pixels { map, truth, inside, mask };
+    if facts.diseased() {
+        pixels
+            .score(&mut score)
+            .map_err(|source| ScoreError::Metric { slice: slice.name.clone(), source })?;
+    }
+    Ok((facts, score, pixels))
+}
+
+/// Otsu's threshold where the method looks.
+pub fn threshold(found: &Found) -> Result<f32, OtsuError> {
+    let Some(domain) = &found.domain else { return otsu::threshold(&found.map) };
+    let looked: Vec<f32> =
+        found.map.values().iter().zip(domain).filter(|(_, inside)| **inside).map(|(v, _)| *v).collect();
+    let row = Array2::from_shape_vec((1, looked.len()), looked).expect("one row");
+    otsu::threshold(&AnomalyMap::from_values(row))
 }
 
 impl Pixels {
-    fn take(&mut self, scores: &[f32], truth: &[bool]) {
-        self.scores.extend_from_slice(scores);
-        self.truth.extend_from_slice(truth);
+    /// What needs a lesion.
+    fn score(&self, score: &mut SliceScore) -> Result<(), MetricError> {
+        score.dice = Some(dice(&self.mask, &self.truth)?);
+        (score.whole, score.inside) = self.rankings()?;
+        score.mean_lesion = Some(mean(&only(&self.map, &self.truth)));
+        Ok(())
     }
 
-    /// Their AUROC.
-    ///
-    /// Errors: [`MetricError`].
-    pub fn auroc(&self) -> Result<Option<f64>, MetricError> {
-        auroc(&self.scores, &self.truth)
-    }
-}
-
-/// The pixels of all diseased slices, for scores that pool them.
-#[derive(Default)]
-pub struct Pool {
-    /// The anomaly map, whole images.
-    pub ours: Pixels,
-    /// The anomaly map, inside the brain.
-    pub ours_brain: Pixels,
-    /// The channel, whole images.
-    pub thresholding: Pixels,
-    /// The channel, inside the brain.
-    pub thresholding_brain: Pixels,
-}
-
-impl Slice {
-    /// Scores the slice; `channel` is the one to threshold. The pixels of a diseased slice go into `pool`, too.
-    ///
-    /// Errors: [`ScoreError`].
-    pub fn score(&self, channel: Option<usize>, pool: &mut Pool) -> Result<Scores, ScoreError> {
-        let inside: Vec<bool> = self.brain.iter().copied().collect();
-        let truth: Vec<bool> = self.truth.iter().copied().collect();
-        let count = |set: &[bool]| set.iter().filter(|&&v| v).count();
-        let (lesion_pixels, brain_pixels) = (count(&truth), count(&inside));
-        if brain_pixels == 0 {
-            return Err(ScoreError::NoBrain { slice: self.name.clone() });
-        }
-        let map: Vec<f32> = self.map.values().iter().copied().collect();
-        let truth_inside = only(&truth, &inside);
-
-        let (threshold, mask) = otsu::mask(&self.map).map_err(|source| self.otsu(source))?;
-        let mask: Vec<bool> = mask.into_iter().collect();
-        let map_inside = only(&map, &inside);
-        let ours = self.method(threshold, &mask, (&map, &truth), (&map_inside, &truth_inside), &map)?;
-        if lesion_pixels > 0 {
-            pool.ours.take(&map, &truth);
-            pool.ours_brain.take(&map_inside, &truth_inside);
-        }
-        let thresholding = channel.map(|channel| {
-            let raw: Vec<f32> = self.image.index_axis(Axis(0), channel).iter().copied().collect();
-            let raw_inside = only(&raw, &inside);
-            let row = Array2::from_shape_vec((1, raw_inside.len()), raw_inside.clone()).expect("one row");
-            let threshold = otsu::threshold(&AnomalyMap::from_values(row)).map_err(|e| self.otsu(e))?;
-            let mask: Vec<bool> =
-                raw.iter().zip(&inside).map(|(v, inside)| *inside && *v > threshold).collect();
-            // Its masks lie inside the brain, so outside it every pixel is below every threshold.
-            let bounded: Vec<f32> =
-                raw.iter().zip(&inside).map(|(v, inside)| if *inside { *v } else { -1.0 }).collect();
-            if lesion_pixels > 0 {
-                pool.thresholding.take(&raw, &truth);
-                pool.thresholding_brain.take(&raw_inside, &truth_inside);
-            }
-            self.method(threshold, &mask, (&raw, &truth), (&raw_inside, &truth_inside), &bounded)
-        });
-        Ok(Scores {
-            lesion_pixels,
-            brain_pixels,
-            ours,
-            thresholding: thresholding.transpose()?,
-            map_brain: mean(&map_inside),
-            map_lesion: (lesion_pixels > 0).then(|| mean(&only(&map, &truth))),
-        })
+    fn rankings(&self) -> Result<(Ranking, Ranking), MetricError> {
+        let inside = ranking(&only(&self.map, &self.inside), &only(&self.truth, &self.inside))?;
+        Ok((ranking(&self.map, &self.truth)?, inside))
     }
 
-    /// `whole` and `inside` are scores and truth; `bounded` the scores whose thresholds give masks.
-    fn method(
-        &self,
-        threshold: f32,
-        mask: &[bool],
-        whole: (&[f32], &[bool]),
-        inside: (&[f32], &[bool]),
-        bounded: &[f32],
-    ) -> Result<Method, ScoreError> {
-        if !whole.1.contains(&true) {
-            return Ok(Method { threshold, ..Method::default() });
-        }
-        let all = || -> Result<Method, MetricError> {
-            Ok(Method {
-                threshold,
-                dice: Some(dice(mask, whole.1)?),
-                best_dice: best_dice(bounded, whole.1)?,
-                auroc: auroc(whole.0, whole.1)?,
-                auroc_brain: auroc(inside.0, inside.1)?,
-            })
+    fn append(&mut self, mut other: Self) {
+        self.map.append(&mut other.map);
+        self.truth.append(&mut other.truth);
+        self.inside.append(&mut other.inside);
+        self.mask.append(&mut other.mask);
+    }
+
+    /// The score of a volume of these slices.
+    fn volume(&self, facts: &[Facts], slices: &[SliceScore]) -> Result<VolumeScore, MetricError> {
+        let levels = |healthy_only: bool| {
+            let chosen = facts.iter().zip(slices).filter(|(fact, _)| !healthy_only || !fact.diseased());
+            average(chosen.map(|(_, score)| score.mean_region))
         };
-        all().map_err(|source| ScoreError::Metric { slice: self.name.clone(), source })
+        let mut score = VolumeScore {
+            mean_region: levels(false).unwrap_or_default(),
+            mean_healthy: levels(true),
+            ..VolumeScore::default()
+        };
+        if facts.iter().any(Facts::diseased) {
+            score.dice = Some(dice(&self.mask, &self.truth)?);
+            (score.whole, score.inside) = self.rankings()?;
+        }
+        Ok(score)
     }
+}
 
-    fn otsu(&self, source: OtsuError) -> ScoreError {
-        ScoreError::Otsu { slice: self.name.clone(), source }
+impl Scores {
+    /// Puts in the Dice by one threshold, which is known when all slices are.
+    fn by_one_threshold(&mut self) {
+        let thresholds = self.facts.iter().zip(&self.slices).filter(|(fact, _)| fact.diseased());
+        self.one_threshold =
+            average(thresholds.map(|(_, score)| f64::from(score.threshold))).map(|mean| mean as f32);
+        let Some(threshold) = self.one_threshold else { return };
+        let dice = |both: u64, marked: u64, lesion: u64| 2.0 * both as f64 / (marked + lesion) as f64;
+        let mut sums = vec![(0, 0, 0); self.volumes.len()];
+        for ((fact, score), (both, marked)) in
+            self.facts.iter().zip(&mut self.slices).zip(self.pixels.marked(threshold))
+        {
+            let lesion = fact.lesion_pixels as u64;
+            score.dice_one = fact.diseased().then(|| dice(both, marked, lesion));
+            let sum = &mut sums[fact.volume];
+            *sum = (sum.0 + both, sum.1 + marked, sum.2 + lesion);
+        }
+        for (score, (both, marked, lesion)) in self.volumes.iter_mut().zip(sums) {
+            score.dice_one = (lesion > 0).then(|| dice(both, marked, lesion));
+        }
     }
 }
 
@@ -197,60 +250,14 @@ fn only<T: Copy>(values: &[T], inside: &[bool]) -> Vec<T> {
 }
 
 fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64
+    average(values.iter().map(|v| f64::from(*v))).unwrap_or_default()
+}
+
+/// The mean; `None` of nothing.
+fn average(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, n) = values.fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
+    (n > 0).then(|| sum / n as f64)
 }
 
 #[cfg(test)]
-mod tests {
-    use ndarray::array;
-
-    use super::*;
-
-    /// Two by four; the brain is the three columns on the left. Otsu's threshold is the centre of a bin, so the upper
-    /// value of the darker class stands below that of its own bin.
-    fn slice(truth: Array2<bool>) -> Slice {
-        Slice {
-            name: "s".into(),
-            image: array![[[0.2f32, 0.9, 0.2995, 0.0], [0.2, 0.8, 0.2995, 1.0]]],
-            map: AnomalyMap::from_values(array![[0.098f32, 1.0, 0.9, 0.0], [0.098, 0.098, 0.098, 0.8]]),
-            truth,
-            brain: array![[true, true, true, false], [true, true, true, false]],
-        }
-    }
-
-    #[test]
-    fn a_diseased_slice_by_hand() {
-        let lesion = array![[false, true, true, false], [false, false, false, false]];
-        let mut pool = Pool::default();
-        let s = slice(lesion).score(Some(0), &mut pool).unwrap();
-        assert_eq!((s.lesion_pixels, s.brain_pixels), (2, 6));
-        // Otsu marks 1.0, 0.9, 0.8: 2 * 2 / (3 + 2).
-        assert_eq!(s.ours.dice, Some(0.8));
-        assert_eq!((s.ours.best_dice, s.ours.auroc, s.ours.auroc_brain), (Some(1.0), Some(1.0), Some(1.0)));
-        assert!((s.map_brain - 2.292 / 6.0).abs() < 1e-6 && (s.map_lesion.unwrap() - 0.95).abs() < 1e-6);
-        // Inside the brain 0.9 and 0.8 are marked; the 1.0 outside is not, but counts in the AUROC of the whole image.
-        let t = s.thresholding.unwrap();
-        assert_eq!((t.dice, t.best_dice), (Some(0.5), Some(2.0 / 3.0)));
-        // 0.9 wins against 5 of 6, 0.2995 against 3 and ties with 1; inside the brain 4 of 4, and 2 and a tie.
-        assert_eq!((t.auroc, t.auroc_brain), (Some(8.5 / 12.0), Some(6.5 / 8.0)));
-        assert_eq!(pool.ours.auroc().unwrap(), s.ours.auroc);
-        assert_eq!(pool.thresholding_brain.auroc().unwrap(), t.auroc_brain);
-    }
-
-    #[test]
-    fn a_healthy_slice_has_a_map_level_alone() {
-        let mut pool = Pool::default();
-        let s = slice(Array2::from_elem((2, 4), false)).score(Some(0), &mut pool).unwrap();
-        assert_eq!((s.lesion_pixels, s.map_lesion, s.ours.dice, s.ours.auroc), (0, None, None, None));
-        assert!(s.thresholding.unwrap().dice.is_none() && s.map_brain > 0.0);
-        assert_eq!(pool.ours.auroc().unwrap(), None);
-    }
-
-    #[test]
-    fn a_slice_without_a_brain_is_refused() {
-        let mut empty = slice(Array2::from_elem((2, 4), false));
-        empty.brain.fill(false);
-        let error = empty.score(None, &mut Pool::default()).unwrap_err();
-        assert!(error.to_string().contains("no pixel inside the brain"), "{error}");
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
-//! What an evaluation keeps while it runs: the healthy version of each slice, batch by batch.
+//! What an evaluation keeps while it runs: what each network has made of each slice, batch by batch.
 //!
 //! ```text
-//! OUT/parts/settings.json   what makes the results what they are; another evaluation does not fit in here
-//! OUT/parts/000000.npy      f32 [N, C, H, W]: the healthy versions of one batch, the first of the plan
-//! OUT/parts/000000.json     written last, so that it says: complete; which slices, size and hash of the .npy, time
+//! OUT/parts/settings.json     what makes the results what they are; another evaluation does not fit in here
+//! OUT/parts/ours-000000.npy   f32 [N, C, H, W]: the healthy versions of one batch, the first of the plan
+//! OUT/parts/ours-000000.json  written last, so that it says: complete; which slices, size and hash of the .npy, time
 //! ```
 //!
-//! Every file appears whole, by rename. Scores are not kept: they are computed anew from these at the end. Engines
-//! round by the size of a batch, so the same slices stand in the same batches however often a run is interrupted.
+//! Every file appears whole, by rename, so that nothing is lost but the batch in work, however the program ends. Scores are
+//! not kept: they are computed anew from these at the end.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,7 +19,10 @@ use anomalens_models::manifest::FileEntry;
 use anomalens_models::output::OutputError;
 use ndarray::{Array3, Array4, Axis};
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use super::plan::Plan;
+use super::record::Record;
 
 const PARTS: &str = "parts";
 const SETTINGS: &str = "settings.json";
@@ -53,8 +56,8 @@ pub enum StoreError {
         /// The cause.
         source: io::Error,
     },
-    /// A batch that was kept has changed since it was checked.
-    #[error("output '{}': {cause}, expected the batch as it was written; remove this file, and give the same command again", path.display())]
+    /// A file that was kept has changed since it was checked.
+    #[error("output '{}': {cause}, expected the file as it was written; remove it, and give the same command again", path.display())]
     Part {
         /// The file.
         path: PathBuf,
@@ -63,85 +66,44 @@ pub enum StoreError {
     },
 }
 
-/// The golden section of 2^64: whichever part of the multiples k · φ mod 1 is taken, their k are evenly spaced.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// Which slices make which batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// Every slice of the cohort, in the order in which they are looked at.
-    order: Vec<usize>,
-    /// Slices at once, at least 1.
-    batch: usize,
-    /// How many of the slices are looked at, at least 1.
-    limit: usize,
-}
-
-impl Plan {
-    /// Diseased and healthy slices by turns while there are both, each class from all over the cohort: the first N
-    /// are few slices of many subjects.
-    pub fn new(diseased: &[bool], batch: usize, limit: Option<usize>) -> Self {
-        let class = |of: bool| {
-            let items = (0..diseased.len()).filter(|&i| diseased[i] == of);
-            let mut ranked: Vec<(u64, usize)> =
-                (0u64..).map(|rank| rank.wrapping_mul(GOLDEN)).zip(items).collect();
-            ranked.sort_unstable();
-            ranked.into_iter().map(|(_, item)| item)
-        };
-        let (mut sick, mut well) = (class(true), class(false));
-        let mut order = Vec::with_capacity(diseased.len());
-        while order.len() < diseased.len() {
-            order.extend(sick.next());
-            order.extend(well.next());
-        }
-        let limit = limit.unwrap_or(order.len()).min(order.len());
-        Self { order, batch, limit }
-    }
-
-    /// The slices that are looked at, ascending.
-    pub fn slices(&self) -> Vec<usize> {
-        let mut slices = self.order[..self.limit].to_vec();
-        slices.sort_unstable();
-        slices
-    }
-
-    /// How many batches they make.
-    pub fn batches(&self) -> usize {
-        self.limit.div_ceil(self.batch)
-    }
-
-    /// The slices of batch `number`: as many as are looked at.
-    pub fn batch(&self, number: usize) -> &[usize] {
-        &self.order[number * self.batch..self.limit.min((number + 1) * self.batch)]
-    }
-
-    /// Whether slices that were kept as batch `number` are that batch: as it is now, or as it is without a limit.
-    fn accepts(&self, number: usize, items: &[usize]) -> bool {
-        let whole = number * self.batch..self.order.len().min((number + 1) * self.batch);
-        items == self.batch(number) || items == &self.order[whole]
-    }
-}
-
-/// What makes the results what they are, by name.
-pub type Settings = Vec<(String, String)>;
-
-/// What a finished batch took.
+/// What the finished batches of a network took.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Spent {
-    /// Time for encoding and decoding.
+    /// Time for translating.
     pub time: Duration,
     /// Slices translated in it.
     pub slices: usize,
+}
+
+impl Spent {
+    fn add(&mut self, time: Duration, slices: usize) {
+        self.time += time;
+        self.slices += slices;
+    }
+
+    /// Seconds a slice; `None` if none was translated.
+    pub fn seconds(&self) -> Option<f64> {
+        (self.slices > 0).then(|| self.time.as_secs_f64() / self.slices as f64)
+    }
+}
+
+/// What one network has made.
+#[derive(Default)]
+struct Made {
+    /// Where each finished slice is: its part, and its place there.
+    done: BTreeMap<usize, (PathBuf, usize)>,
+    /// What the finished batches took.
+    spent: Spent,
 }
 
 /// The folder of an evaluation.
 pub struct Store {
     out: PathBuf,
     plan: Plan,
-    /// Where each finished slice is: its part, and its place there.
-    done: BTreeMap<usize, (PathBuf, usize)>,
-    /// What the finished batches took.
-    spent: Spent,
+    /// The batches that are this evaluation's part.
+    batches: Vec<usize>,
+    /// What each network has made, by its method.
+    made: BTreeMap<String, Made>,
     /// The part that was read last.
     last: Option<(PathBuf, Array4<f32>)>,
     /// Parts that were found damaged and will be made again.
@@ -149,31 +111,42 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens `out`: begins it if it is new or empty, goes on with it if it holds an evaluation of the same settings.
+    /// Opens `out`: begins it if it is new or empty, goes on with it if it holds an evaluation of the same settings, and of
+    /// the same part.
     ///
     /// Errors: [`StoreError`].
-    pub fn open(out: &Path, settings: &Settings, plan: Plan) -> Result<Self, StoreError> {
+    pub fn open(out: &Path, record: &Record, plan: Plan) -> Result<Self, StoreError> {
         let parts = out.join(PARTS);
-        let file = parts.join(SETTINGS);
-        let now: Map<String, Value> = settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-        match fs::read_to_string(&file) {
-            Ok(text) => compare(out, &file, &text, &now)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound || !parts.is_dir() => {
-                begin(out, &parts)?;
-                write(&file, pretty(&Value::Object(now.clone())).as_bytes())?;
-            }
-            Err(source) => return Err(StoreError::Io { path: file, source }),
+        match Self::record(out) {
+            Ok(Some(kept)) => compare(out, &kept, record)?,
+            Ok(None) => begin(out, &parts)?,
+            Err(_) if !parts.is_dir() => begin(out, &parts)?,
+            Err(error) => return Err(error),
         }
+        write(&parts.join(SETTINGS), record.text().as_bytes())?;
+        Ok(Self::view(out, record, plan))
+    }
+
+    /// The evaluation `record` that is in `out`, of which nothing is changed.
+    pub fn view(out: &Path, record: &Record, plan: Plan) -> Self {
+        let made = record.networks.iter().map(|network| (network.method.clone(), Made::default()));
         let mut store = Self {
             out: out.to_owned(),
+            batches: plan.batches_of(record.shard),
             plan,
-            done: BTreeMap::new(),
-            spent: Spent::default(),
+            made: made.collect(),
             last: None,
             damaged: vec![],
         };
         store.scan();
-        Ok(store)
+        store
+    }
+
+    /// What the evaluation in `out` says of itself; `None` if there is none.
+    ///
+    /// Errors: [`StoreError::Io`], [`StoreError::Part`].
+    pub fn record(out: &Path) -> Result<Option<Record>, StoreError> {
+        Record::read(&out.join(PARTS).join(SETTINGS))
     }
 
     /// The plan.
@@ -181,54 +154,73 @@ impl Store {
         &self.plan
     }
 
-    fn array(&self, number: usize) -> PathBuf {
-        self.out.join(PARTS).join(format!("{number:06}.npy"))
+    fn array(&self, network: &str, number: usize) -> PathBuf {
+        self.out.join(PARTS).join(format!("{network}-{number:06}.npy"))
     }
 
     /// Takes in every finished part of the plan.
     fn scan(&mut self) {
-        for number in 0..self.plan.batches() {
-            let array = self.array(number);
-            let json = array.with_extension("json");
-            if !json.exists() {
-                continue;
-            }
-            match read_part(&json) {
-                Ok((items, seconds)) if self.plan.accepts(number, &items) => {
-                    self.spent.time += Duration::from_secs_f64(seconds);
-                    self.spent.slices += items.len();
-                    for (place, item) in items.into_iter().enumerate() {
-                        self.done.insert(item, (array.clone(), place));
-                    }
+        for network in self.made.keys().cloned().collect::<Vec<_>>() {
+            for number in self.batches.clone() {
+                let array = self.array(&network, number);
+                let json = array.with_extension("json");
+                if !json.exists() {
+                    continue;
                 }
-                // Cut short by a --limit that has gone.
-                Ok(_) => {}
-                Err(cause) => self.damaged.push(format!("{}: {cause}", json.display())),
+                match read_part(&json) {
+                    Ok((items, seconds)) if self.plan.accepts(number, &items) => {
+                        self.take(&network, array, items, Duration::from_secs_f64(seconds));
+                    }
+                    // Cut short by a --limit that has gone.
+                    Ok(_) => {}
+                    Err(cause) => self.damaged.push(format!("{}: {cause}", json.display())),
+                }
             }
         }
     }
 
-    /// The slices that are finished, of those that are looked at.
+    fn take(&mut self, network: &str, array: PathBuf, items: Vec<usize>, time: Duration) {
+        let made = self.made.get_mut(network).expect("a network of this evaluation");
+        made.spent.add(time, items.len());
+        for (place, item) in items.into_iter().enumerate() {
+            made.done.insert(item, (array.clone(), place));
+        }
+    }
+
+    /// The slices that are this evaluation's part.
+    pub fn slices(&self) -> usize {
+        self.batches.iter().map(|&number| self.plan.batch(number).len()).sum()
+    }
+
+    /// How many of them every network has finished.
     pub fn finished(&self) -> usize {
-        self.plan.order[..self.plan.limit].iter().filter(|item| self.done.contains_key(item)).count()
+        let items = self.batches.iter().flat_map(|&number| self.plan.batch(number));
+        items.filter(|item| self.made.values().all(|made| made.done.contains_key(item))).count()
     }
 
-    /// The batches that are not finished.
-    pub fn missing(&self) -> Vec<usize> {
-        let missing = |&number: &usize| !self.done.contains_key(&self.plan.batch(number)[0]);
-        (0..self.plan.batches()).filter(missing).collect()
+    /// The batches that a network has not finished.
+    pub fn missing(&self, network: &str) -> Vec<usize> {
+        let done = &self.made[network].done;
+        let missing = |number: &usize| !done.contains_key(&self.plan.batch(*number)[0]);
+        self.batches.iter().copied().filter(missing).collect()
     }
 
-    /// What the finished batches took, those of earlier runs among them.
-    pub fn spent(&self) -> Spent {
-        self.spent
+    /// What the finished batches of a network took, those of earlier runs among them.
+    pub fn spent(&self, network: &str) -> Spent {
+        self.made[network].spent
     }
 
-    /// Keeps batch `number`: the healthy versions [N, C, H, W] of its slices.
+    /// Keeps batch `number` of a network: the healthy versions [N, C, H, W] of its slices.
     ///
     /// Errors: [`StoreError::Io`].
-    pub fn put(&mut self, number: usize, healthy: &Array4<f32>, time: Duration) -> Result<(), StoreError> {
-        let (array, items) = (self.array(number), self.plan.batch(number).to_vec());
+    pub fn put(
+        &mut self,
+        network: &str,
+        number: usize,
+        healthy: &Array4<f32>,
+        time: Duration,
+    ) -> Result<(), StoreError> {
+        let (array, items) = (self.array(network, number), self.plan.batch(number).to_vec());
         let mut bytes = io::Cursor::new(Vec::new());
         healthy
             .write_npy(&mut bytes)
@@ -241,20 +233,40 @@ impl Store {
             "sha256": entry.sha256,
             "seconds": time.as_secs_f64(),
         });
-        write(&array.with_extension("json"), pretty(&part).as_bytes())?;
-        self.spent.time += time;
-        self.spent.slices += items.len();
-        for (place, item) in items.into_iter().enumerate() {
-            self.done.insert(item, (array.clone(), place));
-        }
+        write(&array.with_extension("json"), format!("{part:#}\n").as_bytes())?;
+        self.take(network, array, items, time);
         Ok(())
     }
 
-    /// The healthy version [C, H, W] of a finished slice. Panics if it is not finished.
+    /// Copies the batches that are missing here from another evaluation of the same plan that has them.
+    ///
+    /// Errors: [`StoreError::Io`].
+    pub fn adopt(&mut self, other: &Self) -> Result<(), StoreError> {
+        for network in self.made.keys().cloned().collect::<Vec<_>>() {
+            for number in self.missing(&network).into_iter().filter(|number| other.batches.contains(number)) {
+                let (from, to) = (other.array(&network, number), self.array(&network, number));
+                for end in ["npy", "json"] {
+                    let from = from.with_extension(end);
+                    let bytes = fs::read(&from).map_err(|source| StoreError::Io { path: from, source })?;
+                    write(&to.with_extension(end), &bytes)?;
+                }
+            }
+        }
+        self.scan_again();
+        Ok(())
+    }
+
+    fn scan_again(&mut self) {
+        self.made.values_mut().for_each(|made| *made = Made::default());
+        self.damaged.clear();
+        self.scan();
+    }
+
+    /// The healthy version [C, H, W] that a network has made of a finished slice. Panics if it is not finished.
     ///
     /// Errors: [`StoreError::Part`].
-    pub fn healthy(&mut self, item: usize) -> Result<Array3<f32>, StoreError> {
-        let (path, place) = self.done[&item].clone();
+    pub fn healthy(&mut self, network: &str, item: usize) -> Result<Array3<f32>, StoreError> {
+        let (path, place) = self.made[network].done[&item].clone();
         let part = |cause: String| StoreError::Part { path: path.clone(), cause };
         if self.last.as_ref().is_none_or(|(last, _)| *last != path) {
             let file = File::open(&path).map_err(|e| part(e.to_string()))?;
@@ -306,18 +318,13 @@ fn only_partial(folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-fn compare(out: &Path, file: &Path, text: &str, now: &Map<String, Value>) -> Result<(), StoreError> {
-    let kept: Map<String, Value> = serde_json::from_str(text)
-        .map_err(|e| StoreError::Part { path: file.to_owned(), cause: e.to_string() })?;
-    let say = |value: Option<&Value>| value.map_or("absent".into(), |v| v.as_str().unwrap_or("?").to_owned());
-    match now.keys().chain(kept.keys()).find(|name| now.get(*name) != kept.get(*name)) {
+fn compare(out: &Path, kept: &Record, now: &Record) -> Result<(), StoreError> {
+    let parts = (kept.shard != now.shard).then(|| ("shard".to_owned(), kept.part(), now.part()));
+    match kept.difference(now).or(parts) {
         None => Ok(()),
-        Some(name) => Err(StoreError::Settings {
-            path: out.to_owned(),
-            name: name.clone(),
-            found: say(kept.get(name)),
-            expected: say(now.get(name)),
-        }),
+        Some((name, found, expected)) => {
+            Err(StoreError::Settings { path: out.to_owned(), name, found, expected })
+        }
     }
 }
 
@@ -336,10 +343,6 @@ fn read_part(path: &Path) -> Result<(Vec<usize>, f64), String> {
     items.zip(seconds).ok_or_else(|| "a key is missing".into())
 }
 
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
-}
-
 /// Writes a file that appears whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -355,26 +358,4 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let _ = fs::remove_file(&partial);
         StoreError::Io { path: path.to_owned(), source }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_slices_are_even_and_batches_do_not_move() {
-        // Healthy 0, 1, 2, 5 come as 0, 2 (2φ mod 1 = 0.24), 1 (0.62), 5 (0.85).
-        let diseased = [false, false, false, true, true, false];
-        let plan = Plan::new(&diseased, 2, None);
-        assert_eq!(plan.order, [3, 0, 4, 2, 1, 5]);
-        assert_eq!(plan.slices(), [0, 1, 2, 3, 4, 5]);
-        let limited = Plan::new(&diseased, 2, Some(3));
-        assert_eq!((limited.slices(), limited.batches()), (vec![0, 3, 4], 2));
-        assert_eq!((limited.batch(0), limited.batch(1)), (plan.batch(0), &[4][..]));
-        // A cut batch is not the whole one; the whole one has what the cut one wants.
-        assert!(!plan.accepts(1, &[4]) && limited.accepts(1, &[4]) && limited.accepts(1, &[4, 2]));
-        assert_eq!(Plan::new(&diseased, 4, Some(99)).slices().len(), 6);
-        let spread = Plan::new(&[true; 80], 4, Some(8)).slices();
-        assert!(spread.windows(2).all(|w| (5..=13).contains(&(w[1] - w[0]))), "{spread:?}");
-    }
 }

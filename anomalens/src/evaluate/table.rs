@@ -1,141 +1,164 @@
-//! Scores as a person reads them, as CSV and as JSON.
+//! Scores as a person reads them, as CSV and as JSON. None of these say when or how fast they were made, so that equal scores
+//! are equal files.
 
 use std::fmt::Write;
 
-use anomalens_cohort::Item;
 use serde_json::{Map, Value, json};
 
-use super::score::{Method, Scores};
-use super::summary::{COMPARED, MethodSummary, Summary};
+use super::figure::{Figure, ROWS};
+use super::record::Network;
+use super::results::{Method, Results};
+use super::score::{SliceScore, VolumeScore};
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 
-/// Where the scores come from, in words.
-pub struct Origin {
-    /// Program and version.
-    pub tool: String,
-    /// The bundle's name, hash and provenance.
-    pub bundle: [String; 3],
-    /// The cohort's kind, note and fingerprint.
-    pub cohort: [String; 3],
-    /// Everything that changes the result.
-    pub settings: Vec<(String, String)>,
-    /// The channel that was thresholded.
-    pub thresholded: Option<String>,
-    /// The slices that were looked at, of how many.
-    pub slices: (usize, usize),
-    /// Seconds a slice.
-    pub seconds: f64,
-}
-
-/// What was averaged how.
-pub fn protocol(origin: &Origin) -> Vec<String> {
-    let mut lines = vec![
-        "anomaly map: the sum over channels of |image - healthy version|, of every pixel of the image".to_owned(),
-        "mask: the map above its own Otsu threshold, slice by slice, as translate has it".to_owned(),
-        "Dice and AUROC: on diseased slices only; a mean weighs slices equally, pooled weighs pixels equally"
-            .to_owned(),
-        "best threshold: chosen for each slice by its truth; what a perfect choice of threshold would give"
-            .to_owned(),
-        "thirds: the diseased slices by the lesion's pixels".to_owned(),
-        "map levels: means over slices of the map's mean inside the region (healthy slices), inside the lesion (diseased)"
-            .to_owned(),
-        "region: where the cohort's brains.npy says, the brain, or the lungs with the mediastinum; without it, where any channel is above 0"
-            .to_owned(),
-        "masks of lesion and region were used for scoring only: neither network nor map sees them".to_owned(),
-    ];
-    lines.push(match &origin.thresholded {
-        Some(channel) => format!(
-            "thresholding: the channel {channel} itself as the map; Otsu on its pixels inside the region, and masks inside the region only"
-        ),
-        None => "thresholding: no channel is called flair and there is more than one, so none was thresholded".to_owned(),
-    });
-    let (n, of) = origin.slices;
-    if n < of {
-        lines.push(format!("--limit: {n} of the cohort's {of} slices, from all over it"));
-    }
-    lines.push(format!("cohort: {}: {}", origin.cohort[0], origin.cohort[1]));
-    lines
-}
-
-/// Who wins, plainly.
-pub fn verdict(summary: &Summary) -> String {
-    if summary.diseased == 0 {
-        return "no diseased slice: nothing to compare".into();
-    }
-    if summary.thresholding.is_none() {
-        return "nothing to compare with: no channel was thresholded".into();
-    }
-    match summary.thresholding_wins().as_slice() {
-        [] => "thresholding wins in no score".into(),
-        wins => {
-            let each =
-                wins.iter().map(|(name, theirs, ours)| format!("{name} ({theirs:.4} against {ours:.4})"));
-            format!("THRESHOLDING WINS in {}", each.collect::<Vec<_>>().join("; "))
-        }
-    }
-}
-
 /// The table for the terminal.
-pub fn text(origin: &Origin, summary: &Summary) -> String {
+pub fn text(results: &Results) -> String {
     let mut text = format!(
-        "{NOT_FOR_DIAGNOSTIC_USE}\n{} slices: {} healthy, {} diseased; {:.2} s a slice\n\nprotocol\n",
-        origin.slices.0, summary.healthy, summary.diseased, origin.seconds
+        "{NOT_FOR_DIAGNOSTIC_USE}\n{} slices of {} subjects: {} healthy, {} diseased\n\nprotocol\n",
+        results.facts.len(),
+        results.volumes.len(),
+        results.healthy(),
+        results.diseased()
     );
-    for line in protocol(origin) {
+    for line in results.protocol() {
         let _ = writeln!(text, "  {line}");
     }
-    let cell = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
-    let _ = writeln!(text, "\n{:<42} {:>12} {:>14}", "", "anomaly map", "thresholding");
-    for (i, (name, score)) in COMPARED.iter().enumerate() {
-        let size = (1..4).contains(&i).then(|| summary.sizes[i - 1]).flatten();
-        let name = size.map_or((*name).to_owned(), |(from, to)| format!("{name} ({from}-{to} px)"));
-        let thresholding = summary.thresholding.as_ref().and_then(score);
-        let _ = writeln!(text, "{name:<42} {:>12} {:>14}", cell(score(&summary.ours)), cell(thresholding));
+    let _ = write!(text, "\n{:<58}", "");
+    for method in &results.methods {
+        let _ = write!(text, " {:>23} ", method.column.name);
     }
-    let _ =
-        writeln!(text, "{:<42} {:>12}", "map inside the region, healthy slices", cell(summary.map_healthy));
-    let _ = writeln!(text, "{:<42} {:>12}", "map inside lesions", cell(summary.map_lesion));
-    let ratio = summary.ratio().map_or("-".to_owned(), |r| format!("{:.1} %", 100.0 * r));
-    let _ = writeln!(text, "{:<42} {ratio:>12}", "  the former over the latter");
-    let _ = writeln!(text, "\n{}", verdict(summary));
+    let _ = writeln!(text);
+    let (mut section, wins) = (None, results.wins());
+    for (i, row) in ROWS.iter().enumerate() {
+        if section != Some(row.section) {
+            section = Some(row.section);
+            let _ = writeln!(text, "{}", row.section.title());
+        }
+        let _ = write!(text, "  {:<56}", row.title);
+        for method in &results.methods {
+            let better = wins.iter().any(|win| win.method == method.column.name && win.key == row.key);
+            let cell = cell(&method.figures[i]) + if better { "*" } else { " " };
+            let _ = write!(text, " {cell:>24}");
+        }
+        let _ = writeln!(text);
+    }
+    let _ = writeln!(text, "\n*: better than {}\n{}", results.methods[0].column.name, thirds(results));
+    for (method, seconds) in &results.origin.seconds {
+        let _ = writeln!(text, "{method}: {seconds:.2} s a slice");
+    }
+    let _ = writeln!(text);
+    for verdict in results.verdict() {
+        let _ = writeln!(text, "{}", verdict.text);
+    }
     text
 }
 
-/// The names of the CSV's columns.
-const COLUMNS: &str = "index,subject,slice,diseased,lesion_pixels,brain_pixels,map_mean_brain,map_mean_lesion,\
-    threshold,dice,best_dice,auroc,auroc_brain,\
-    thresholding_threshold,thresholding_dice,thresholding_best_dice,thresholding_auroc,thresholding_auroc_brain";
+/// A figure with its interval.
+pub fn cell(figure: &Figure) -> String {
+    let value = figure.value.map_or("-".to_owned(), |v| format!("{v:.4}"));
+    match figure.interval {
+        Some(interval) => format!("{value} [{:.3}, {:.3}]", interval.low, interval.high),
+        None => value,
+    }
+}
 
-/// One line a slice, after a line of comment and one of names; six decimals, empty where there is no such number.
-pub fn csv<'a>(rows: impl Iterator<Item = (usize, &'a Item, &'a Scores)>) -> String {
-    let mut text =
-        format!("# {NOT_FOR_DIAGNOSTIC_USE}; thresholding_*: the channel itself as the map\n{COLUMNS}\n");
-    let cell = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
-    let method = |method: Option<&Method>| {
-        let field = |score: fn(&Method) -> Option<f64>| cell(method.and_then(score));
-        [
-            field(|m| Some(m.threshold.into())),
-            field(|m| m.dice),
-            field(|m| m.best_dice),
-            field(|m| m.auroc),
-            field(|m| m.auroc_brain),
-        ]
-        .join(",")
-    };
-    for (index, item, s) in rows {
-        let _ = writeln!(
-            text,
-            "{index},{},{},{},{},{},{},{},{},{}",
+/// How large the lesions of each third are.
+pub fn thirds(results: &Results) -> String {
+    let each = ["small", "medium", "large"].iter().zip(&results.thirds).map(|(name, size)| match size {
+        Some((from, to)) => format!("{name} {from} to {to}"),
+        None => format!("{name} none"),
+    });
+    format!("lesions, pixels: {}", each.collect::<Vec<_>>().join(", "))
+}
+
+/// A column of a method: the end of its name, and where its value is.
+type Field<T> = (&'static str, fn(&T) -> Option<f64>);
+
+const SLICE: [Field<SliceScore>; 11] = [
+    ("threshold", |s| Some(s.threshold.into())),
+    ("dice", |s| s.dice),
+    ("dice_one_threshold", |s| s.dice_one),
+    ("dice_best", |s| s.whole.best_dice),
+    ("auroc", |s| s.whole.auroc),
+    ("auroc_region", |s| s.inside.auroc),
+    ("auprc", |s| s.whole.auprc),
+    ("auprc_region", |s| s.inside.auprc),
+    ("dice_best_region", |s| s.inside.best_dice),
+    ("mean_region", |s| Some(s.mean_region)),
+    ("mean_lesion", |s| s.mean_lesion),
+];
+
+const VOLUME: [Field<VolumeScore>; 9] = [
+    ("dice", |v| v.dice),
+    ("dice_one_threshold", |v| v.dice_one),
+    ("dice_best", |v| v.whole.best_dice),
+    ("auroc", |v| v.whole.auroc),
+    ("auroc_region", |v| v.inside.auroc),
+    ("auprc", |v| v.whole.auprc),
+    ("auprc_region", |v| v.inside.auprc),
+    ("mean_region", |v| Some(v.mean_region)),
+    ("mean_region_healthy", |v| v.mean_healthy),
+];
+
+/// One line a slice, in the cohort's order, after a line of comment and one of names; six decimals, empty where there is no
+/// such number.
+pub fn slices_csv(results: &Results) -> String {
+    let mut order: Vec<usize> = (0..results.facts.len()).collect();
+    order.sort_by_key(|&place| results.facts[place].index);
+    let rows = order.into_iter().map(|place| {
+        let (fact, item) = (&results.facts[place], &results.items[place]);
+        let facts = [
+            fact.index.to_string(),
             quoted(&item.subject),
-            item.slice,
-            u8::from(item.diseased),
-            s.lesion_pixels,
-            s.brain_pixels,
-            cell(Some(s.map_brain)),
-            cell(s.map_lesion),
-            method(Some(&s.ours)),
-            method(s.thresholding.as_ref())
-        );
+            item.slice.to_string(),
+            u8::from(fact.diseased()).to_string(),
+            fact.lesion_pixels.to_string(),
+            fact.region_pixels.to_string(),
+        ];
+        (facts, place)
+    });
+    let names = ["index", "subject", "slice", "diseased", "lesion_pixels", "region_pixels"];
+    csv(&results.methods, names, rows, &SLICE, |method, place| &method.slices[place])
+}
+
+/// One line a volume, as [`slices_csv`] has the slices.
+pub fn volumes_csv(results: &Results) -> String {
+    let rows = results.volumes.iter().enumerate().map(|(place, volume)| {
+        let facts: Vec<_> = results.facts.iter().filter(|fact| fact.volume == place).collect();
+        let sum = |of: &dyn Fn(usize) -> usize| (0..facts.len()).map(of).sum::<usize>().to_string();
+        let cells = [
+            quoted(&volume.subject),
+            facts.len().to_string(),
+            sum(&|i| usize::from(facts[i].diseased())),
+            sum(&|i| facts[i].lesion_pixels),
+            sum(&|i| facts[i].region_pixels),
+        ];
+        (cells, place)
+    });
+    let names = ["subject", "slices", "diseased_slices", "lesion_pixels", "region_pixels"];
+    csv(&results.methods, names, rows, &VOLUME, |method, place| &method.volumes[place])
+}
+
+fn csv<const N: usize, T>(
+    methods: &[Method],
+    names: [&str; N],
+    rows: impl Iterator<Item = ([String; N], usize)>,
+    fields: &[Field<T>],
+    score: fn(&Method, usize) -> &T,
+) -> String {
+    let mut head: Vec<String> = names.map(str::to_owned).to_vec();
+    for method in methods {
+        head.extend(fields.iter().map(|field| format!("{}_{}", method.column.name, field.0)));
+    }
+    let mut text = format!("# {NOT_FOR_DIAGNOSTIC_USE}\n{}\n", head.join(","));
+    for (facts, place) in rows {
+        let mut cells = facts.to_vec();
+        for method in methods {
+            let value = |field: &Field<T>| field.1(score(method, place));
+            cells
+                .extend(fields.iter().map(|field| value(field).map_or(String::new(), |v| format!("{v:.6}"))));
+        }
+        let _ = writeln!(text, "{}", cells.join(","));
     }
     text
 }
@@ -149,118 +172,126 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Everything but the single slices.
-pub fn json(origin: &Origin, summary: &Summary) -> String {
-    let method = |m: &MethodSummary| {
+/// Everything but the single slices and volumes.
+pub fn json(results: &Results) -> String {
+    let figure = |figure: &Figure| {
         json!({
-            "dice": m.dice,
-            "dice_by_size": m.dice_by_size,
-            "best_dice": m.best_dice,
-            "auroc_pooled": m.auroc_pooled,
-            "auroc_mean": m.auroc,
-            "auroc_brain_pooled": m.auroc_brain_pooled,
-            "auroc_brain_mean": m.auroc_brain,
+            "value": figure.value,
+            "low": figure.interval.map(|interval| interval.low),
+            "high": figure.interval.map(|interval| interval.high),
         })
     };
+    let method = |method: &Method| {
+        let figures: Map<String, Value> =
+            ROWS.iter().zip(&method.figures).map(|(row, f)| (row.key.to_owned(), figure(f))).collect();
+        json!({
+            "name": method.column.name,
+            "what": method.column.what,
+            "one_threshold": method.one_threshold,
+            "figures": figures,
+        })
+    };
+    let origin = &results.origin;
     let settings: Map<String, Value> = origin.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-    let [name, hash, provenance] = &origin.bundle;
     let [kind, note, fingerprint] = &origin.cohort;
-    let wins: Vec<Value> = summary
-        .thresholding_wins()
+    let wins: Vec<Value> = results
+        .wins()
         .iter()
-        .map(|(name, theirs, ours)| json!({ "score": name, "thresholding": theirs, "ours": ours }))
+        .map(|win| json!({ "method": win.method, "figure": win.key, "value": win.value, "ours": win.ours }))
         .collect();
     let value = json!({
-        "format": 1,
+        "format": 2,
         "notice": NOT_FOR_DIAGNOSTIC_USE,
         "tool": origin.tool,
-        "bundle": { "name": name, "sha256": hash, "provenance": provenance },
+        "networks": origin.networks.iter().map(Network::json).collect::<Vec<_>>(),
         "cohort": { "kind": kind, "note": note, "fingerprint": fingerprint },
         "settings": settings,
-        "protocol": protocol(origin),
-        "slices": { "all": origin.slices.1, "scored": origin.slices.0, "healthy": summary.healthy, "diseased": summary.diseased },
-        "lesion_pixels_by_third": summary.sizes.map(|size| size.map(|(from, to)| [from, to])),
-        "ours": method(&summary.ours),
-        "thresholded_channel": origin.thresholded,
-        "thresholding": summary.thresholding.as_ref().map(method),
-        "thresholding_wins": wins,
-        "verdict": verdict(summary),
-        "map_mean_brain_healthy": summary.map_healthy,
-        "map_mean_lesion": summary.map_lesion,
-        "map_healthy_over_lesion": summary.ratio(),
-        "seconds_a_slice": origin.seconds,
+        "protocol": results.protocol(),
+        "slices": {
+            "all": origin.all,
+            "scored": results.facts.len(),
+            "healthy": results.healthy(),
+            "diseased": results.diseased(),
+        },
+        "subjects": results.volumes.len(),
+        "lesion_pixels_by_third": results.thirds.map(|size| size.map(|(from, to)| [from, to])),
+        "methods": results.methods.iter().map(method).collect::<Vec<_>>(),
+        "wins": wins,
+        "verdict": results.verdict().into_iter().map(|verdict| verdict.text).collect::<Vec<_>>(),
     });
     format!("{value:#}\n")
 }
 
+/// What the networks took, which is no score and differs from run to run.
+pub fn timings(results: &Results) -> String {
+    format!("{:#}\n", json!({ "seconds_a_slice": results.origin.seconds }))
+}
+
 #[cfg(test)]
 mod tests {
+    use anomalens_method::metrics::Interval;
+
+    use super::super::results::tests::results;
     use super::*;
 
-    fn origin() -> Origin {
-        Origin {
-            tool: "anomalens 0".into(),
-            bundle: ["demo", "abc", "trained by a test"].map(String::from),
-            cohort: ["synthetic-brains", "one template; not for diagnostic use", "def"].map(String::from),
-            settings: vec![("noise level".into(), "500".into())],
-            thresholded: Some("flair".into()),
-            slices: (2, 3),
-            seconds: 1.5,
-        }
-    }
-
-    fn summary(ours: f64, thresholding: f64) -> Summary {
-        let method = |dice| MethodSummary { dice: Some(dice), ..MethodSummary::default() };
-        Summary {
-            healthy: 1,
-            diseased: 1,
-            ours: method(ours),
-            thresholding: Some(method(thresholding)),
-            map_healthy: Some(0.1),
-            map_lesion: Some(1.0),
-            sizes: [None, None, Some((12, 12))],
-        }
-    }
-
     #[test]
-    fn the_thirds_stand_where_the_table_looks_for_them() {
-        let places: Vec<_> = COMPARED.iter().map(|row| row.0.contains("third")).collect();
-        assert_eq!(places.iter().position(|third| *third), Some(1));
-        assert_eq!(places.iter().filter(|third| **third).count(), 3);
-    }
-
-    #[test]
-    fn it_says_plainly_who_wins() {
-        let text = text(&origin(), &summary(0.5, 0.6));
-        assert!(
-            text.contains("THRESHOLDING WINS in Dice, threshold by Otsu (0.6000 against 0.5000)"),
-            "{text}"
-        );
+    fn the_text_holds_scores_protocol_and_verdict() {
+        let mut results = results(&[0.5, 0.6, 0.4]);
+        results.methods[0].figures[0].interval = Some(Interval { low: 0.25, high: 0.75 });
+        let text = text(&results);
         for words in [
-            "NOT FOR DIAGNOSTIC USE",
-            "one template",
-            "for scoring only",
-            "2 of the cohort's 3",
-            "10.0 %",
-            "12-12 px",
+            NOT_FOR_DIAGNOSTIC_USE,
+            "2 slices of 1 subjects: 1 healthy, 1 diseased",
+            "0.5000 [0.250, 0.750] ",
+            "0.6000*",
+            "*: better than ours",
+            "THRESHOLD WINS",
+            "small none, medium none, large 12 to 12",
+            "1.50 s a slice",
         ] {
             assert!(text.contains(words), "no {words} in {text}");
         }
-        assert_eq!(verdict(&summary(0.7, 0.6)), "thresholding wins in no score");
+        let wide = text.lines().filter(|line| line.contains("Dice")).map(|line| line.chars().count());
+        assert!(text.lines().count() > ROWS.len() && wide.max() < Some(400));
     }
 
     #[test]
     fn the_json_holds_protocol_and_scores() {
-        let value: Value = serde_json::from_str(&json(&origin(), &summary(0.5, 0.6))).unwrap();
-        assert_eq!((&value["ours"]["dice"], &value["thresholding"]["dice"]), (&json!(0.5), &json!(0.6)));
-        assert_eq!(value["thresholding_wins"][0]["thresholding"], 0.6);
+        let value: Value = serde_json::from_str(&json(&results(&[0.5, 0.6, 0.4]))).unwrap();
+        let dice = |place: usize| &value["methods"][place]["figures"]["dice_otsu"]["value"];
+        assert_eq!((dice(0), dice(1), dice(2)), (&json!(0.5), &json!(0.6), &json!(0.4)));
+        assert_eq!(value["wins"][0]["method"], "threshold");
         assert_eq!(value["notice"], NOT_FOR_DIAGNOSTIC_USE);
         assert!(value["protocol"].as_array().unwrap().len() > 5);
         assert_eq!(value["settings"]["noise level"], "500");
+        assert!(!value.to_string().contains("seconds"), "equal scores are equal files");
+    }
+
+    #[test]
+    fn every_method_has_its_columns() {
+        for (csv, rows) in
+            [(slices_csv(&results(&[0.5, 0.6, 0.4])), 2), (volumes_csv(&results(&[0.5, 0.6, 0.4])), 1)]
+        {
+            let lines: Vec<_> = csv.lines().collect();
+            assert!(lines[0].starts_with("# NOT FOR") && lines.len() == 2 + rows, "{csv}");
+            let names: Vec<_> = lines[1].split(',').collect();
+            for name in ["ours_dice", "threshold_dice_one_threshold", "intensity_mean_region"] {
+                assert!(names.contains(&name), "no {name} in {names:?}");
+            }
+            let last: Vec<_> = lines.last().unwrap().split(',').collect();
+            assert_eq!(last.len(), names.len());
+            assert_eq!(last[names.iter().position(|name| *name == "threshold_dice").unwrap()], "0.600000");
+        }
     }
 
     #[test]
     fn names_are_quoted_where_they_must_be() {
         assert_eq!((quoted("s1"), quoted("a,\"b\"")), ("s1".into(), "\"a,\"\"b\"\"\"".into()));
+    }
+
+    #[test]
+    fn a_figure_without_a_value_is_a_dash() {
+        assert_eq!(cell(&Figure::default()), "-");
+        assert_eq!(cell(&Figure { value: Some(0.25), interval: None }), "0.2500");
     }
 }

@@ -17,7 +17,7 @@ mod tile;
 use image::{Rgb, RgbImage, imageops};
 use ndarray::{ArrayView2, ArrayView3, Axis};
 
-pub use sheet::{Sheet, SheetRow};
+pub use sheet::{Sheet, SheetMap, SheetRow};
 
 use colour::{BACKGROUND, FAINT, OUTLINE, TEXT, WARNING, inferno};
 use text::Style;

@@ -15,12 +15,12 @@ const SIZE: usize = 32;
 const ITEMS: usize = 6;
 
 /// Discs with a brighter disc in every other one; six of them.
-fn cohort() -> &'static Path {
+pub fn cohort() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     FOLDER.get_or_init(|| write(&["t1", "t1ce", "t2", "flair"], true)).path()
 }
 
-fn write(channels: &[&str], masks: bool) -> TempDir {
+pub fn write(channels: &[&str], masks: bool) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let info = CohortInfo {
         kind: "discs".into(),
@@ -52,7 +52,7 @@ fn write(channels: &[&str], masks: bool) -> TempDir {
     folder
 }
 
-fn command(cohort: &Path, bundle: &Path, out: &Path, more: &[&str]) -> assert_cmd::Command {
+pub fn command(cohort: &Path, bundle: &Path, out: &Path, more: &[&str]) -> assert_cmd::Command {
     let mut command = anomalens();
     command.arg("evaluate").arg(cohort).arg("--bundle").arg(bundle).arg("--out").arg(out);
     if !more.contains(&"--noise-level") {
@@ -65,16 +65,44 @@ fn command(cohort: &Path, bundle: &Path, out: &Path, more: &[&str]) -> assert_cm
     command
 }
 
-fn evaluate(out: &Path, more: &[&str]) -> Run {
+pub fn evaluate(out: &Path, more: &[&str]) -> Run {
     told(&mut command(cohort(), tiny(), out, more))
 }
 
-fn csv(out: &Path) -> String {
+/// What an evaluation leaves.
+pub const RESULTS: [&str; 7] =
+    ["parts", "report.html", "results.csv", "sheet.png", "summary.json", "timings.json", "volumes.csv"];
+
+/// A CSV file behind its comment.
+struct Table {
+    names: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
+        let mut lines = text.lines();
+        assert!(lines.next().unwrap().starts_with("# NOT FOR DIAGNOSTIC USE"), "{text}");
+        let cells = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let names = cells(lines.next().unwrap());
+        let rows: Vec<_> = lines.map(cells).collect();
+        assert!(rows.iter().all(|row| row.len() == names.len()), "{text}");
+        Self { names, rows }
+    }
+
+    fn field(&self, row: usize, name: &str) -> &str {
+        let place = self.names.iter().position(|found| found == name);
+        &self.rows[row][place.unwrap_or_else(|| panic!("no {name} in {:?}", self.names))]
+    }
+}
+
+pub fn csv(out: &Path) -> String {
     fs::read_to_string(out.join("results.csv")).unwrap()
 }
 
 /// A run that nothing disturbed, two slices at once.
-fn undisturbed() -> &'static Path {
+pub fn undisturbed() -> &'static Path {
     static FOLDER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     &FOLDER
         .get_or_init(|| {
@@ -87,8 +115,9 @@ fn undisturbed() -> &'static Path {
                     "protocol",
                     "for scoring only",
                     "six discs",
-                    "anomaly map",
-                    "thresholding",
+                    "threshold: baseline of Meissen",
+                    "intensity: baseline",
+                    "what the cohort calls one",
                 ],
             );
             (folder, out)
@@ -99,37 +128,44 @@ fn undisturbed() -> &'static Path {
 #[test]
 fn scores_tables_and_a_sheet_are_written() {
     let out = undisturbed();
-    assert_eq!(listing(out), ["parts", "results.csv", "sheet.png", "summary.json"]);
+    assert_eq!(listing(out), RESULTS);
     assert_eq!(listing(&out.join("parts")).len(), 1 + 2 * ITEMS / 2);
-    let csv = csv(out);
-    let lines: Vec<_> = csv.lines().collect();
-    assert!(lines[0].starts_with("# NOT FOR DIAGNOSTIC USE"), "{csv}");
-    assert_eq!(lines.len(), 2 + ITEMS);
-    let columns: Vec<_> = lines[1].split(',').collect();
-    let field = |line: usize, name: &str| -> &str {
-        lines[2 + line].split(',').nth(columns.iter().position(|c| *c == name).unwrap()).unwrap()
-    };
+    let slices = Table::read(&out.join("results.csv"));
+    assert_eq!(slices.rows.len(), ITEMS);
     let original = Cohort::open(cohort()).unwrap();
     for i in 0..ITEMS {
-        assert_eq!(lines[2 + i].split(',').count(), columns.len(), "{}", lines[2 + i]);
         let pixels = original.mask(i).unwrap().unwrap().iter().filter(|m| **m).count();
-        assert_eq!(field(i, "lesion_pixels"), pixels.to_string());
-        assert_eq!(field(i, "dice").is_empty(), pixels == 0);
-        // Lesions are brighter than everything else: thresholding finds them all, but for Otsu's choice.
-        assert_eq!(field(i, "thresholding_auroc"), if pixels == 0 { "" } else { "1.000000" });
+        assert_eq!(slices.field(i, "lesion_pixels"), pixels.to_string());
+        assert_eq!(slices.field(i, "ours_dice").is_empty(), pixels == 0);
+        // Lesions are brighter than everything else: both baselines find them all, but for Otsu's choice.
+        for name in ["intensity_auroc", "threshold_auroc", "intensity_auprc", "threshold_dice_best"] {
+            assert_eq!(slices.field(i, name), if pixels == 0 { "" } else { "1.000000" }, "{name}");
+        }
     }
+    let volumes = Table::read(&out.join("volumes.csv"));
+    assert_eq!(volumes.rows.len(), ITEMS / 2);
+    assert_eq!((volumes.field(1, "subject"), volumes.field(1, "diseased_slices")), ("s001", "1"));
+    // A subject's other slice is as bright as its lesion nowhere.
+    assert_eq!(volumes.field(1, "intensity_auroc"), "1.000000");
     let summary: Value =
         serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
     assert_eq!(summary["notice"], "NOT FOR DIAGNOSTIC USE");
     assert_eq!((&summary["slices"]["healthy"], &summary["slices"]["diseased"]), (&3.into(), &3.into()));
-    assert_eq!(summary["thresholding"]["auroc_pooled"], 1.0);
-    assert_eq!(summary["settings"]["noise level"], "2");
-    let dice: f64 = [1, 3, 5].map(|i| field(i, "dice").parse::<f64>().unwrap()).iter().sum::<f64>() / 3.0;
-    assert!((summary["ours"]["dice"].as_f64().unwrap() - dice).abs() < 1e-6);
-    // Random networks are no match for it, and that is said.
-    assert!(summary["verdict"].as_str().unwrap().contains("THRESHOLDING WINS"), "{summary}");
+    assert_eq!((&summary["subjects"], &summary["settings"]["noise level"]), (&3.into(), &"2".into()));
+    let figure = |method: usize, key: &str| &summary["methods"][method]["figures"][key];
+    assert_eq!(figure(2, "auroc_pooled")["value"], 1.0);
+    let dice: f64 =
+        [1, 3, 5].map(|i| slices.field(i, "ours_dice").parse::<f64>().unwrap()).iter().sum::<f64>() / 3.0;
+    let found = figure(0, "dice_otsu");
+    assert!((found["value"].as_f64().unwrap() - dice).abs() < 1e-6);
+    assert!(found["low"].as_f64().unwrap() <= dice && dice <= found["high"].as_f64().unwrap() + 1e-6);
+    // Random networks are no match for a baseline, and that is said.
+    let verdict = summary["verdict"].to_string();
+    assert!(verdict.contains("THRESHOLD WINS") && verdict.contains("INTENSITY WINS"), "{verdict}");
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("INTENSITY WINS") && page.matches("data:image/png").count() == ITEMS, "{page}");
     let sheet = image::open(out.join("sheet.png")).unwrap();
-    assert!(sheet.width() > 11 * 128 && sheet.height() > 6 * 128);
+    assert!(sheet.width() > 15 * 128 && sheet.height() > 6 * 128);
 }
 
 #[test]
@@ -138,15 +174,16 @@ fn an_interrupted_run_is_continued_to_the_same_result() {
     let out = folder.path().join("out");
     // What a run leaves that was killed while it wrote the third of three batches: two whole ones and a torn one.
     fs::create_dir_all(out.join("parts")).unwrap();
-    for name in ["settings.json", "000000.json", "000000.npy", "000001.json", "000001.npy", "000002.npy"] {
+    let batches = ["ours-000000.json", "ours-000000.npy", "ours-000001.json", "ours-000001.npy"];
+    for name in batches.into_iter().chain(["settings.json", "ours-000002.npy"]) {
         fs::copy(undisturbed().join("parts").join(name), out.join("parts").join(name)).unwrap();
     }
-    fs::write(out.join("parts/000002.npy.partial"), b"half").unwrap();
+    fs::write(out.join("parts/ours-000002.npy.partial"), b"half").unwrap();
     evaluate(&out, &["--batch", "2"]).expect(0, &["slices: 6, of which 4 are done"]);
     assert_eq!(csv(&out), csv(undisturbed()));
     // A batch that has changed since is made again.
-    fs::write(out.join("parts/000001.npy"), b"spoilt").unwrap();
-    evaluate(&out, &["--batch", "2"]).expect(0, &["of which 4 are done", "000001.json", "made again"]);
+    fs::write(out.join("parts/ours-000001.npy"), b"spoilt").unwrap();
+    evaluate(&out, &["--batch", "2"]).expect(0, &["of which 4 are done", "ours-000001.json", "made again"]);
     assert_eq!(csv(&out), csv(undisturbed()));
     // And a finished one is scored again, without networks.
     evaluate(&out, &["--batch", "2"]).expect(0, &["of which 6 are done"]);
@@ -187,34 +224,48 @@ fn another_batch_changes_last_bits_alone() {
     evaluate(&out, &["--batch", "2"]).expect(1, &["batch 1, now it is 2"]);
 }
 
-#[test]
+/// A run that a signal ends after its first batch: its exit code, and what it said.
 #[cfg(unix)]
-fn ctrl_c_keeps_finished_batches() {
+fn ended_by(signal: &str, out: &Path, more: &[&str]) -> (Option<i32>, String) {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    let more = ["--batch", "1", "--noise-level", "12"];
-    let template = command(cohort(), tiny(), &out, &more);
+    let template = command(cohort(), tiny(), out, more);
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_anomalens"));
     program.args(template.get_args()).stderr(Stdio::piped()).stdout(Stdio::null());
     let child = program.spawn().unwrap();
     let began = Instant::now();
-    while !out.join("parts/000000.json").exists() {
+    while !out.join("parts/ours-000000.json").exists() {
         assert!(began.elapsed() < Duration::from_secs(120), "no batch was finished");
         std::thread::sleep(Duration::from_millis(2));
     }
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("slices are kept") && said.contains("the same command goes on"), "{said}");
-    assert_eq!(listing(&out), ["parts"]);
-    evaluate(&out, &more).expect(0, &["slices: 6, of which"]);
-    let other = folder.path().join("other");
-    evaluate(&other, &more).expect(0, &["of which 0 are done"]);
-    assert_eq!(csv(&out), csv(&other));
+    assert_eq!(listing(out), ["parts"], "it was over before the signal came");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_was_stopped_or_killed_goes_on_to_the_same_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--batch", "1", "--noise-level", "12"];
+    let whole = folder.path().join("whole");
+    evaluate(&whole, &more).expect(0, &["of which 0 are done"]);
+    for (signal, code) in [("-INT", Some(1)), ("-KILL", None)] {
+        let out = folder.path().join(signal);
+        let (found, said) = ended_by(signal, &out, &more);
+        assert_eq!(found, code, "{said}");
+        if signal == "-INT" {
+            assert!(said.contains("slices are kept") && said.contains("the same command goes on"), "{said}");
+        }
+        let again = evaluate(&out, &more);
+        again.expect(0, &["slices: 6, of which"]);
+        assert!(!again.stderr.contains("of which 0 are done"), "{again:?}");
+        for name in ["results.csv", "volumes.csv", "summary.json"] {
+            assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(whole.join(name)).unwrap(), "{name}");
+        }
+    }
 }
 
 #[test]

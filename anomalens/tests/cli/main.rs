@@ -6,4 +6,5 @@ mod command;
 mod dicom;
 mod evaluate;
 mod output;
+mod shards;
 mod support;

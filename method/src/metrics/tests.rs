@@ -19,25 +19,57 @@ fn values_are_those_of_scikit_learn() {
         scores: &'static [f32],
         truth: &'static str,
         auroc: Option<f64>,
+        auprc: Option<f64>,
         best_dice: Option<f64>,
     }
-    // auroc: roc_auc_score of scikit-learn 1.9.1; best_dice: the largest f1_score over all thresholds. None: it raises
-    // or warns, as there is no such number.
+    // scikit-learn 1.9.1: auroc by roc_auc_score, auprc by average_precision_score, best_dice the largest f1_score over all
+    // thresholds. None: it raises or warns, as there is no such number.
     let cases = [
-        Case { scores: &[0.1, 0.4, 0.35, 0.8], truth: "0011", auroc: Some(0.75), best_dice: Some(0.8) },
-        Case { scores: &[0.5; 6], truth: "010011", auroc: Some(0.5), best_dice: Some(2.0 / 3.0) },
-        Case { scores: &[1.0, 2.0, 3.0], truth: "001", auroc: Some(1.0), best_dice: Some(1.0) },
-        Case { scores: &[3.0, 2.0, 1.0], truth: "001", auroc: Some(0.0), best_dice: Some(0.5) },
+        Case {
+            scores: &[0.1, 0.4, 0.35, 0.8],
+            truth: "0011",
+            auroc: Some(0.75),
+            auprc: Some(5.0 / 6.0),
+            best_dice: Some(0.8),
+        },
+        Case {
+            scores: &[0.5; 6],
+            truth: "010011",
+            auroc: Some(0.5),
+            auprc: Some(0.5),
+            best_dice: Some(2.0 / 3.0),
+        },
+        Case {
+            scores: &[1.0, 2.0, 3.0],
+            truth: "001",
+            auroc: Some(1.0),
+            auprc: Some(1.0),
+            best_dice: Some(1.0),
+        },
+        Case {
+            scores: &[3.0, 2.0, 1.0],
+            truth: "001",
+            auroc: Some(0.0),
+            auprc: Some(1.0 / 3.0),
+            best_dice: Some(0.5),
+        },
         Case {
             scores: &[0.0, 0.0, 0.2, 0.2, 0.2, 0.7, 0.7, 0.9, 0.9, 0.1],
             truth: "0101101010",
             auroc: Some(0.54),
+            auprc: Some(0.528_571_428_571_428_5),
             best_dice: Some(2.0 / 3.0),
         },
-        Case { scores: &[-1.0, -0.0, 0.0, 2.5], truth: "0101", auroc: Some(0.875), best_dice: Some(0.8) },
-        Case { scores: &[0.1, 0.2], truth: "00", auroc: None, best_dice: None },
-        Case { scores: &[0.1, 0.2], truth: "11", auroc: None, best_dice: Some(1.0) },
-        Case { scores: &[], truth: "", auroc: None, best_dice: None },
+        Case {
+            scores: &[-1.0, -0.0, 0.0, 2.5],
+            truth: "0101",
+            auroc: Some(0.875),
+            auprc: Some(5.0 / 6.0),
+            best_dice: Some(0.8),
+        },
+        Case { scores: &[0.1, 0.2], truth: "00", auroc: None, auprc: None, best_dice: None },
+        Case { scores: &[0.1, 0.2], truth: "11", auroc: None, auprc: Some(1.0), best_dice: Some(1.0) },
+        Case { scores: &[], truth: "", auroc: None, auprc: None, best_dice: None },
     ];
     let close = |found: Option<f64>, expected: Option<f64>| match (found, expected) {
         (Some(a), Some(b)) => (a - b).abs() <= TOLERANCE,
@@ -47,10 +79,11 @@ fn values_are_those_of_scikit_learn() {
         .iter()
         .filter_map(|case| {
             let truth = bits(case.truth);
-            let found = (auroc(case.scores, &truth).unwrap(), best_dice(case.scores, &truth).unwrap());
-            let expected = (case.auroc, case.best_dice);
-            let right = close(found.0, expected.0) && close(found.1, expected.1);
-            (!right).then_some((case.scores, case.truth, found, expected))
+            let found = ranking(case.scores, &truth).unwrap();
+            let right = close(found.auroc, case.auroc)
+                && close(found.auprc, case.auprc)
+                && close(found.best_dice, case.best_dice);
+            (!right).then_some((case.scores, case.truth, found))
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -77,11 +110,12 @@ fn what_cannot_be_compared_is_refused() {
     let length = |what, found| MetricError::Length { what, found, expected: 3 };
     assert_eq!(dice(&[true; 2], &[true; 3]), Err(length("mask", 2)));
     assert_eq!(auroc(&[0.0; 4], &[true; 3]), Err(length("scores", 4)));
-    assert_eq!(best_dice(&[], &[true; 3]), Err(length("scores", 0)));
+    assert_eq!(ranking(&[], &[true; 3]), Err(length("scores", 0)));
+    assert_eq!(Pool::default().push(&[0.0; 3], &[true; 3], &[true; 2]), Err(length("region", 2)));
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let error = auroc(&[0.0, bad], &[true, false]).unwrap_err();
         assert!(matches!(error, MetricError::NotFinite { index: 1, .. }), "{error}");
-        assert!(best_dice(&[0.0, bad], &[true, false]).is_err());
+        assert!(Pool::default().push(&[0.0, bad], &[true, false], &[true; 2]).is_err());
     }
 }
 
@@ -109,6 +143,81 @@ fn golden_metrics_are_reproduced() {
     }
 }
 
+/// Images of `size` pixels whose scores look random and are often tied, the truth among the higher ones.
+fn pool(images: usize, size: usize) -> Vec<(Vec<f32>, Vec<bool>, Vec<bool>)> {
+    let pixels = crate::testing::images((1, 3, images, size));
+    let row = |c: usize, i: usize| pixels.slice(ndarray::s![0, c, i, ..]).to_vec();
+    (0..images)
+        .map(|i| {
+            let scores: Vec<f32> = row(0, i).iter().map(|v| (v * 400.0).round() / 400.0).collect();
+            let truth = scores.iter().zip(row(1, i)).map(|(s, v)| v < 0.3 * s * s).collect();
+            (scores, truth, row(2, i).iter().map(|v| *v < 0.6).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn a_pool_ranks_as_one_long_list_does() {
+    let images = pool(6, 300);
+    let mut all = Pool::default();
+    images.iter().for_each(|(scores, truth, inside)| all.push(scores, truth, inside).unwrap());
+    let ranked = all.rank();
+    // Of images 0, 2, 4 alone, and by subjects of two images each.
+    let subject = |image: usize| (image % 2 == 0).then_some(image / 4);
+    let list = |region: Region, weights: &[usize]| {
+        let (mut scores, mut truth) = (vec![], vec![]);
+        for (i, image) in images.iter().enumerate() {
+            for _ in 0..subject(i).map_or(0, |s| weights[s]) {
+                for ((score, t), inside) in image.0.iter().zip(&image.1).zip(&image.2) {
+                    if region == Region::Whole || *inside {
+                        scores.push(*score);
+                        truth.push(*t);
+                    }
+                }
+            }
+        }
+        ranking(&scores, &truth).unwrap()
+    };
+    for region in [Region::Whole, Region::Inside] {
+        let curve = ranked.curve(region, 2, subject);
+        assert_eq!(curve.ranking(), list(region, &[1, 1]));
+        assert_eq!(curve.marked_subjects(), 2);
+        // Scores are 401 at most, so that every step is one and nothing is lost.
+        assert_eq!(curve.weighted(&[3, 1]), list(region, &[3, 1]));
+        assert_ne!(curve.weighted(&[3, 1]), list(region, &[1, 3]));
+    }
+    let marked = ranked.marked(0.5);
+    for (image, found) in images.iter().zip(marked) {
+        let above = image.0.iter().zip(&image.1).filter(|(score, _)| **score > 0.5);
+        let both = above.clone().filter(|(_, truth)| **truth).count() as u64;
+        assert_eq!(found, (both, above.count() as u64));
+    }
+    let nothing = Pool::default().rank().curve(Region::Whole, 3, Some);
+    assert_eq!((nothing.ranking(), nothing.weighted(&[1, 1, 1])), (Ranking::default(), Ranking::default()));
+}
+
+#[test]
+fn steps_change_an_area_by_little() {
+    /// Pairs within a step are one in 512, and count as ties instead of as what they are.
+    const TOLERANCE: f64 = 1e-3;
+    let mut all = Pool::default();
+    for (mut scores, truth, inside) in pool(4, 20_000) {
+        scores.iter_mut().zip(0..).for_each(|(score, i)| *score += 1e-7 * (i % 1009) as f32);
+        all.push(&scores, &truth, &inside).unwrap();
+    }
+    let curve = all.rank().curve(Region::Whole, 4, Some);
+    let (exact, by_steps) = (curve.ranking(), curve.weighted(&[1; 4]));
+    assert_ne!(exact, by_steps);
+    for (name, of) in [
+        ("auroc", (|r| r.auroc) as fn(Ranking) -> Option<f64>),
+        ("auprc", |r| r.auprc),
+        ("best Dice", |r| r.best_dice),
+    ] {
+        let (exact, by_steps) = (of(exact).unwrap(), of(by_steps).unwrap());
+        assert!((exact - by_steps).abs() < TOLERANCE, "{name}: {by_steps}, exactly {exact}");
+    }
+}
+
 /// Every pair, one by one.
 fn auroc_by_pairs(scores: &[f32], truth: &[bool]) -> Option<f64> {
     let (mut won, mut pairs) = (0.0, 0.0);
@@ -127,12 +236,13 @@ proptest! {
     fn ranks_equal_pairs_and_every_threshold(pixels in prop::collection::vec((-6i8..6, any::<bool>()), 0..80)) {
         let scores: Vec<f32> = pixels.iter().map(|p| f32::from(p.0) / 3.0).collect();
         let truth: Vec<bool> = pixels.iter().map(|p| p.1).collect();
-        prop_assert_eq!(auroc(&scores, &truth).unwrap(), auroc_by_pairs(&scores, &truth));
+        let found = ranking(&scores, &truth).unwrap();
+        prop_assert_eq!(found.auroc, auroc_by_pairs(&scores, &truth));
         let at = |threshold: &f32| {
             let mask: Vec<bool> = scores.iter().map(|v| v >= threshold).collect();
             dice(&mask, &truth).unwrap()
         };
         let best = scores.iter().map(at).fold(0.0, f64::max);
-        prop_assert_eq!(best_dice(&scores, &truth).unwrap(), truth.contains(&true).then_some(best));
+        prop_assert_eq!(found.best_dice, truth.contains(&true).then_some(best));
     }
 }

@@ -1,0 +1,169 @@
+//! `report.html`: the scores, the cases and the protocol on one page without outside parts. Pictures are inside as `data:`
+//! URIs, there is no script, and the content security policy lets a browser load nothing else.
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Value;
+use minijinja::{Environment, context};
+
+use super::figure::{Figure, ROWS, Row};
+use super::results::Results;
+use super::table;
+use crate::picture::{self, NOT_FOR_DIAGNOSTIC_USE, Sheet};
+use crate::report::STYLE;
+
+/// Its name ends in .html, by which every text in it is escaped.
+const TEMPLATE: (&str, &str) = ("page.html", include_str!("page.html"));
+
+/// The page.
+///
+/// Errors: those of drawing the pictures.
+pub fn html(results: &Results, sheet: &Sheet) -> Result<String> {
+    let mut cases = Vec::new();
+    for (row, strip) in sheet.rows.iter().zip(sheet.strips()) {
+        let source = format!("data:image/png;base64,{}", STANDARD.encode(picture::png(&strip)?));
+        cases.push(context! { label => row.label, source => Value::from_safe_string(source) });
+    }
+    let mut environment = Environment::new();
+    environment.add_template(TEMPLATE.0, TEMPLATE.1)?;
+    let origin = &results.origin;
+    let bundles: Vec<_> = origin.networks.iter().map(|network| network.bundle.as_str()).collect();
+    let verdict = results.verdict().into_iter().map(|v| context! { text => v.text, wins => v.wins });
+    let page = environment.get_template(TEMPLATE.0)?.render(context! {
+        notice => NOT_FOR_DIAGNOSTIC_USE,
+        style => Value::from_safe_string(STYLE.to_owned()),
+        title => format!("{} on {}", bundles.join(", "), origin.cohort[0]),
+        subtitle => format!(
+            "{} slices of {} subjects: {} healthy, {} diseased. {}",
+            results.facts.len(),
+            results.volumes.len(),
+            results.healthy(),
+            results.diseased(),
+            origin.cohort[1]
+        ),
+        verdict => verdict.collect::<Vec<_>>(),
+        thirds => table::thirds(results),
+        methods => results.methods.iter().map(|m| context! { name => m.column.name }).collect::<Vec<_>>(),
+        sections => sections(results),
+        cases,
+        protocol => results.protocol(),
+        tables => tables(results),
+    })?;
+    Ok(page)
+}
+
+fn sections(results: &Results) -> Vec<Value> {
+    let numbered: Vec<(usize, &Row)> = ROWS.iter().enumerate().collect();
+    let sections = numbered.chunk_by(|a, b| a.1.section == b.1.section);
+    sections
+        .map(|rows| {
+            let title = rows[0].1.section.title();
+            let rows: Vec<_> = rows.iter().map(|(i, row)| line(results, *i, row)).collect();
+            context! { title, rows }
+        })
+        .collect()
+}
+
+fn line(results: &Results, i: usize, row: &Row) -> Value {
+    let values = results.methods.iter().filter_map(|method| method.figures[i].value);
+    let most = values.reduce(f64::max).filter(|_| row.compared());
+    let cell = |figure: &Figure| {
+        context! {
+            value => figure.value.map_or("-".to_owned(), |v| format!("{v:.4}")),
+            interval => figure.interval.map(|interval| format!("{:.3} to {:.3}", interval.low, interval.high)),
+            best => most.is_some() && figure.value == most,
+        }
+    };
+    let cells: Vec<_> = results.methods.iter().map(|method| cell(&method.figures[i])).collect();
+    context! { title => row.title, cells }
+}
+
+/// Names and values, as a reader of another day wants them.
+fn tables(results: &Results) -> Vec<Value> {
+    let origin = &results.origin;
+    let mut made: Vec<(String, String)> = vec![("program".into(), origin.tool.clone())];
+    for network in &origin.networks {
+        made.push((format!("{}: bundle", network.method), format!("{} {}", network.bundle, network.sha256)));
+        made.push((format!("{}: provenance", network.method), network.provenance.clone()));
+    }
+    made.push(("cohort".into(), format!("{} {}", origin.cohort[0], origin.cohort[2])));
+    let thresholds = results.methods.iter().filter_map(|method| {
+        Some((format!("{}: the one threshold", method.column.name), format!("{:.6}", method.one_threshold?)))
+    });
+    made.extend(thresholds);
+    made.extend(
+        origin.seconds.iter().map(|(method, s)| (format!("{method}: time"), format!("{s:.2} s a slice"))),
+    );
+    let settings = origin.settings.iter().filter(|(name, _)| !["bundle", "cohort"].contains(&name.as_str()));
+    let settings: Vec<_> = settings.cloned().collect();
+    vec![context! { title => "Settings", rows => settings }, context! { title => "Made of", rows => made }]
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Array3};
+
+    use super::super::results::tests::results;
+    use super::*;
+    use crate::picture::{SheetMap, SheetRow};
+
+    const EVIL: &str = "<script>alert('1')</script>\"&";
+
+    fn sheet() -> Sheet {
+        let map = SheetMap {
+            name: "ours".into(),
+            healthy: None,
+            map: Array2::from_elem((8, 8), 0.5),
+            mask: Array2::from_elem((8, 8), false),
+        };
+        let truth = Array2::from_elem((8, 8), false);
+        let row = SheetRow { label: EVIL.into(), input: Array3::zeros((1, 8, 8)), maps: vec![map], truth };
+        Sheet { lines: vec![], channels: vec!["flair".into()], under: 0, rows: vec![row] }
+    }
+
+    #[test]
+    fn every_text_is_escaped() {
+        let mut evil = results(&[0.5, 0.6, 0.4]);
+        evil.origin.tool = EVIL.into();
+        evil.origin.cohort = [EVIL; 3].map(String::from);
+        evil.origin.settings = vec![(EVIL.into(), EVIL.into())];
+        let network = &mut evil.origin.networks[0];
+        (network.bundle, network.provenance) = (EVIL.into(), EVIL.into());
+        evil.methods[0].column.name = EVIL.into();
+        evil.methods[0].column.what = EVIL.into();
+        let page = html(&evil, &sheet()).unwrap();
+        assert!(!page.contains("<script") && !page.contains("alert('1')"), "{page}");
+        assert!(page.matches("&lt;script&gt;alert(").count() > 15, "{page}");
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_outside() {
+        let page = html(&results(&[0.5, 0.6, 0.4]), &sheet()).unwrap();
+        assert!(page.contains("src=\"data:image/png;base64,iVBOR") && page.contains("default-src 'none'"));
+        for outside in ["http://", "https://", "<link", "<iframe", "<script", "url(", "@import", "src=\"/"] {
+            assert!(!page.contains(outside), "found {outside}");
+        }
+    }
+
+    #[test]
+    fn it_warns_first_and_says_who_wins() {
+        let page = html(&results(&[0.5, 0.6, 0.4]), &sheet()).unwrap();
+        let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text} in {page}"));
+        assert!(place(NOT_FOR_DIAGNOSTIC_USE) < place("<h1>"));
+        assert!(place("class=\"win\">THRESHOLD WINS") < place("<h2>Scores"));
+        // The best of the row is marked, and no other.
+        place("<td class=\"n best\">0.6000</td>");
+        place("<td class=\"n\">0.5000</td>");
+        for words in [
+            "demo on synthetic-brains",
+            "baseline of Meissen",
+            "one phantom",
+            "12 to 12",
+            "noise level",
+            "1.50 s",
+        ] {
+            place(words);
+        }
+    }
+}
