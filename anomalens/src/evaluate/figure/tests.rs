@@ -97,7 +97,9 @@ fn intervals_of_pooled_pixels_hold_the_value() {
     for key in ["auroc_pooled", "auprc_pooled", "dice_pooled_best", "auroc_all", "auprc_all_region"] {
         let found = figure(&all, key);
         let (value, Interval { low, high }) = (found.value.unwrap(), found.interval.unwrap());
-        assert!(low < value && value < high, "{key}: {found:?}");
+        // A bound is the largest of many, and so as low as it can be in most resamples.
+        let inside = if key == "dice_pooled_best" { low <= value } else { low < value };
+        assert!(inside && value < high && low < high, "{key}: {found:?}");
     }
 }
 
