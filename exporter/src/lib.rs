@@ -6,6 +6,7 @@ pub mod compare;
 pub mod convert;
 pub mod gate;
 pub mod gradient;
+pub mod held_out;
 pub mod import;
 pub mod infer;
 pub mod lower;
