@@ -54,10 +54,22 @@ impl ParamSource for Imported {
 ///
 /// Errors: [`ImportError`].
 pub fn import_file(path: &Path) -> Result<Imported, ImportError> {
+    import(decode(path)?, path.parent().unwrap_or(Path::new("")))
+}
+
+fn decode(path: &Path) -> Result<ModelProto, ImportError> {
     let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
-    let model = ModelProto::decode(bytes.as_slice())
-        .map_err(|source| ImportError::Decode { path: path.to_owned(), source })?;
-    import(model, path.parent().unwrap_or(Path::new("")))
+    ModelProto::decode(bytes.as_slice())
+        .map_err(|source| ImportError::Decode { path: path.to_owned(), source })
+}
+
+/// The element type of a value that stands in a graph.
+fn element(dtype: i32) -> Option<DType> {
+    match DataType::try_from(dtype) {
+        Ok(DataType::Float) => Some(DType::F32),
+        Ok(DataType::Int64) => Some(DType::I64),
+        _ => None,
+    }
 }
 
 /// Makes a graph of a model whose external data stand in `folder`.
@@ -77,7 +89,7 @@ pub fn import(model: ModelProto, folder: &Path) -> Result<Imported, ImportError>
     }
     let mut stored = HashMap::new();
     for tensor in std::mem::take(&mut proto.initializer) {
-        let tensor = Stored::new(tensor, folder)?;
+        let tensor = Stored::new(tensor, Some(folder))?;
         stored.insert(tensor.name().to_owned(), tensor);
     }
     let mut importer = Importer { b: Builder::new(proto.name()), stored, values: HashMap::new() };
@@ -115,11 +127,7 @@ impl Importer {
             expected: expected.to_owned(),
         };
         let (dtype, dims) = declared(info).ok_or_else(|| fail("no shape".into(), "a tensor with a shape"))?;
-        let dtype = match DataType::try_from(dtype) {
-            Ok(DataType::Float) => DType::F32,
-            Ok(DataType::Int64) => DType::I64,
-            _ => return Err(fail(format!("element type {dtype}"), "f32 or i64")),
-        };
+        let dtype = element(dtype).ok_or_else(|| fail(format!("element type {dtype}"), "f32 or i64"))?;
         let dims = dims.iter().enumerate().map(|(axis, dim)| match dim {
             None if axis == 0 => Ok(Dim::N),
             Some(len) if axis > 0 => Ok(Dim::Len(*len)),
