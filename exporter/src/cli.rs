@@ -3,6 +3,7 @@
 mod bundle;
 mod convert;
 mod describe;
+mod package;
 mod preset;
 mod verify;
 
@@ -97,6 +98,15 @@ manifest when it has passed; otherwise nothing is written.
 REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or both; y is absent for an unconditional
 U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.")]
     Verify(VerifyArgs),
+    /// Copy a verified bundle into the layout of another program: Triton Inference Server or MONAI
+    #[command(after_help = "\
+Examples:
+  anomalens-export package brats --format triton -o model_repository
+  anomalens-export package brats --format monai -o brats-monai
+
+Graphs and weights are copied as they are; each copy must have the SHA-256 of the bundle's manifest. DIR appears whole or
+not at all.")]
+    Package(package::PackageArgs),
 }
 
 /// The checkpoints of the networks, and where these stand in them.
@@ -217,6 +227,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Package(args) => package::run(&args),
     }
 }
 

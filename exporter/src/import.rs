@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anomalens_models::graph::{Builder, DType, Dim, Graph, Init, NodeId, ParamSource, Shape};
+use anomalens_runtime::engine::Port;
 use ndarray::{ArrayD, IxDyn};
 use prost::Message;
 
@@ -61,6 +62,19 @@ fn decode(path: &Path) -> Result<ModelProto, ImportError> {
     let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
     ModelProto::decode(bytes.as_slice())
         .map_err(|source| ImportError::Decode { path: path.to_owned(), source })
+}
+
+/// Inputs and outputs of an ONNX file.
+///
+/// Errors: [`ImportError::Io`], [`ImportError::Decode`].
+pub(crate) fn ports(path: &Path) -> Result<(Vec<Port>, Vec<Port>), ImportError> {
+    let graph = decode(path)?.graph.unwrap_or_default();
+    let port = |info: &ValueInfoProto| {
+        let (dtype, dims) = declared(info).unwrap_or_default();
+        Port { name: info.name().to_owned(), dtype: element(dtype), dims }
+    };
+    let stored = |info: &&ValueInfoProto| graph.initializer.iter().all(|t| t.name() != info.name());
+    Ok((graph.input.iter().filter(stored).map(port).collect(), graph.output.iter().map(port).collect()))
 }
 
 /// The element type of a value that stands in a graph.
