@@ -146,8 +146,14 @@ fn verification(text: &mut String, manifest: &Manifest) {
     let v = &manifest.verification;
     let passed = if v.passed() { "passed" } else { "NOT verified" };
     let _ = writeln!(text, "verification\n  gate '{}': {passed}; engines: {}", v.gate, v.engines.join(", "));
+    for wanting in &v.wanting {
+        let _ = writeln!(text, "  wanting: {wanting}");
+    }
     if !v.note.is_empty() {
         let _ = writeln!(text, "  {}", v.note);
+    }
+    if let Some(trajectory) = &v.trajectory {
+        let _ = writeln!(text, "  translations: {trajectory}");
     }
     if !v.checks.is_empty() {
         let _ = writeln!(

@@ -26,8 +26,9 @@ use anomalens_models::weights::{Precision, Weights, WeightsError, WeightsWriter}
 use prost::Message;
 
 use crate::checkpoint::CheckpointError;
-use crate::gate::{self, Gate, GateError, Subject};
+use crate::gate::{self, Gate, GateError, Subject, Written};
 use crate::gradient::GradientError;
+use crate::held_out::{HeldOut, HeldOutError};
 use crate::lower::{Lowering, MissingParameter, lower, of_params};
 use crate::parts::Part;
 use crate::target::Target;
@@ -51,6 +52,8 @@ pub struct Request<'a> {
     pub precision: Precision,
     /// How thoroughly the graphs are compared.
     pub gate: Gate,
+    /// Folder of held-out images, see [`crate::held_out`]: without it no U-Net but a portable f32 one passes the gate.
+    pub held_out: Option<&'a Path>,
     /// Where the weights come from, in a person's words.
     pub note: Option<&'a str>,
     /// Markdown that is put at the end of the model card: figures, limits.
@@ -111,6 +114,9 @@ pub enum WriteError {
         /// Its value.
         found: f32,
     },
+    /// The held-out images cannot be used.
+    #[error(transparent)]
+    HeldOut(#[from] HeldOutError),
     /// The folder cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -146,13 +152,20 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         network.source.check(&name, graph.params())?;
         training.extend(network.source.training(request.preset)?);
     }
+    let held_out = request.held_out.map(|folder| HeldOut::read(folder, request.preset)).transpose()?;
     let folder = OutputFolder::create(request.output)?;
     write_weights(&folder, &networks, progress)?;
     write_graphs(&folder, request.preset, &networks, progress)?;
 
     let subjects: Vec<Subject<'_>> = networks.iter().map(|n| n.part.subject(n.source)).collect();
-    let verification =
-        gate::run(folder.path(), &subjects, request.gate, &mut |next| progress(Event::Next(next)))?;
+    let written = Written {
+        folder: folder.path(),
+        preset: request.preset,
+        subjects: &subjects,
+        origin: "the checkpoint",
+        held_out: held_out.as_ref(),
+    };
+    let verification = gate::run(&written, request.gate, &mut |next| progress(Event::Next(next)))?;
 
     next(progress, "hash the files")?;
     let mut manifest = Manifest {

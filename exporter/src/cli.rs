@@ -3,6 +3,7 @@
 mod bundle;
 mod convert;
 mod describe;
+mod package;
 mod preset;
 mod verify;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anomalens_exporter::gate::Gate;
 use anomalens_exporter::target::Target;
-use anomalens_models::manifest::ParityCheck;
+use anomalens_models::manifest::{ParityCheck, Trajectory};
 use anomalens_models::weights::Precision;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -71,7 +72,7 @@ Examples:
   anomalens-export bundle --preset brats256 --unet run.pt --unet-key state_dict -o brats
   anomalens-export bundle --preset my-networks.toml --random-weights 7 -o timing --gate quick
   anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats-cuda \
-      --target ort-cuda --precision f16
+      --target ort-cuda --precision f16 --held-out cohort
 
 Each checkpoint is a .pt (a state_dict() saved by PyTorch 1.6 or later) or a .safetensors file, told apart by its
 content. Without a classifier, translate runs with --scale 0 only. If the graphs are over tolerance, nothing is
@@ -92,15 +93,42 @@ What is there is never overwritten.")]
     #[command(after_help = "\
 Examples:
   anomalens-export verify brats
-  anomalens-export verify brats --device cuda
+  anomalens-export verify brats-cuda --device cuda --held-out cohort
   anomalens-export verify brats --reference outputs --gate none --engine ort
 
-The gate runs the graphs on random inputs, by every engine and by the f64 interpreter of the preset's networks. A bundle that was
-unverified is marked verified in its manifest when it has passed; otherwise nothing is written.
+The gate runs the graphs on random inputs, by every engine and by the f64 interpreter of the preset's networks. What is not
+portable f32 also translates held-out images, and is compared with f32. A bundle that was unverified is marked verified in its
+manifest when it has passed; otherwise nothing is written.
 
 REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or both; y is absent for an unconditional
 U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.")]
     Verify(VerifyArgs),
+    /// Copy a verified bundle into the layout of another program: Triton Inference Server or MONAI
+    #[command(after_help = "\
+Examples:
+  anomalens-export package brats --format triton -o model_repository
+  anomalens-export package brats --format monai -o brats-monai
+
+Graphs and weights are copied as they are; each copy must have the SHA-256 of the bundle's manifest. DIR appears whole or
+not at all.")]
+    Package(package::PackageArgs),
+}
+
+/// The checkpoints of the networks, and where these stand in them.
+#[derive(clap::Args)]
+struct Checkpoints {
+    /// Checkpoint of the U-Net
+    #[arg(long, value_name = "FILE")]
+    unet: Option<PathBuf>,
+    /// Checkpoint of the noisy classifier
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
+    /// Key that the U-Net stands under, where its file holds more; '' is the top
+    #[arg(long, value_name = "KEY", requires = "unet")]
+    unet_key: Option<String>,
+    /// Key that the classifier stands under, where its file holds more; '' is the top
+    #[arg(long, value_name = "KEY", requires = "classifier")]
+    classifier_key: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -108,18 +136,8 @@ struct BundleArgs {
     /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     preset: String,
-    /// Checkpoint of the U-Net
-    #[arg(long, value_name = "FILE")]
-    unet: Option<PathBuf>,
-    /// Checkpoint of the noisy classifier
-    #[arg(long, value_name = "FILE")]
-    classifier: Option<PathBuf>,
-    /// Key that the U-Net stands under, where its file holds several; '' for the top
-    #[arg(long, value_name = "KEY", requires = "unet")]
-    unet_key: Option<String>,
-    /// Key that the classifier stands under, where its file holds several; '' for the top
-    #[arg(long, value_name = "KEY", requires = "classifier")]
-    classifier_key: Option<String>,
+    #[command(flatten)]
+    checkpoints: Checkpoints,
     /// Random weights for both networks instead of checkpoints: to time a preset before it is trained
     #[arg(long, value_name = "SEED", conflicts_with_all = ["unet", "classifier"])]
     random_weights: Option<u64>,
@@ -136,6 +154,10 @@ struct BundleArgs {
     /// networks, `none` marks the bundle unverified
     #[arg(long, value_enum, default_value_t = GateArg::Full)]
     gate: GateArg,
+    /// Held-out images, as `anomalens-cohort` writes them: DIR/images.npy, and masks.npy if there. A U-Net that is not portable
+    /// f32 passes the gate only if it translates 8 of them as f32 does
+    #[arg(long, value_name = "DIR")]
+    held_out: Option<PathBuf>,
     /// Where the weights come from, in your words; shown in every report
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
@@ -155,6 +177,10 @@ struct VerifyArgs {
     /// How thoroughly the graphs are compared with the preset's networks, as for `bundle`
     #[arg(long, value_enum, default_value_t = GateArg::Full)]
     gate: GateArg,
+    /// Held-out images, as `anomalens-cohort` writes them: DIR/images.npy, and masks.npy if there. A U-Net that is not portable
+    /// f32 passes the gate only if it translates 8 of them as f32 does
+    #[arg(long, value_name = "DIR")]
+    held_out: Option<PathBuf>,
     /// Engines to run (repeatable) [default: every engine that is found]
     #[arg(long, value_name = "ort|tract")]
     engine: Vec<EngineChoice>,
@@ -206,6 +232,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Package(args) => package::run(&args),
     }
 }
 
@@ -222,6 +249,23 @@ fn print(verdict: &str, check: &ParityCheck) {
     println!(
         "{verdict} {output:<36} {between:<22} batch {batch}  max abs {max_abs:.1e}  rel {max_rel:.1e}  tolerance {tolerance:.1e}"
     );
+}
+
+/// The last lines of a table of comparisons.
+fn print_trajectory(trajectory: &Trajectory) {
+    let Trajectory { images, dice_with, map_change, map_limit, dice_change, dice_limit, .. } = trajectory;
+    let dice = format!("Dice with {dice_with}");
+    for (what, change, limit) in
+        [("anomaly map inside the brain", map_change, map_limit), (&dice, dice_change, dice_limit)]
+    {
+        let verdict = if change <= limit { "ok  " } else { "OVER" };
+        let (output, between) = (format!("translations: {what}"), "bundle vs f32");
+        println!(
+            "{verdict} {output:<43} {between:<15} images {}  change {change:.1e}  limit {limit:.1e}",
+            images.len()
+        );
+    }
+    println!("     {trajectory}");
 }
 
 /// The first Ctrl-C asks the work to stop and to remove what it has made, the second ends the program.

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anomalens_models::graph::{Builder, DType, Dim, Graph, Init, NodeId, ParamSource, Shape};
+use anomalens_runtime::engine::Port;
 use ndarray::{ArrayD, IxDyn};
 use prost::Message;
 
@@ -54,10 +55,35 @@ impl ParamSource for Imported {
 ///
 /// Errors: [`ImportError`].
 pub fn import_file(path: &Path) -> Result<Imported, ImportError> {
+    import(decode(path)?, path.parent().unwrap_or(Path::new("")))
+}
+
+fn decode(path: &Path) -> Result<ModelProto, ImportError> {
     let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
-    let model = ModelProto::decode(bytes.as_slice())
-        .map_err(|source| ImportError::Decode { path: path.to_owned(), source })?;
-    import(model, path.parent().unwrap_or(Path::new("")))
+    ModelProto::decode(bytes.as_slice())
+        .map_err(|source| ImportError::Decode { path: path.to_owned(), source })
+}
+
+/// Inputs and outputs of an ONNX file.
+///
+/// Errors: [`ImportError::Io`], [`ImportError::Decode`].
+pub(crate) fn ports(path: &Path) -> Result<(Vec<Port>, Vec<Port>), ImportError> {
+    let graph = decode(path)?.graph.unwrap_or_default();
+    let port = |info: &ValueInfoProto| {
+        let (dtype, dims) = declared(info).unwrap_or_default();
+        Port { name: info.name().to_owned(), dtype: element(dtype), dims }
+    };
+    let stored = |info: &&ValueInfoProto| graph.initializer.iter().all(|t| t.name() != info.name());
+    Ok((graph.input.iter().filter(stored).map(port).collect(), graph.output.iter().map(port).collect()))
+}
+
+/// The element type of a value that stands in a graph.
+fn element(dtype: i32) -> Option<DType> {
+    match DataType::try_from(dtype) {
+        Ok(DataType::Float) => Some(DType::F32),
+        Ok(DataType::Int64) => Some(DType::I64),
+        _ => None,
+    }
 }
 
 /// Makes a graph of a model whose external data stand in `folder`.
@@ -77,7 +103,7 @@ pub fn import(model: ModelProto, folder: &Path) -> Result<Imported, ImportError>
     }
     let mut stored = HashMap::new();
     for tensor in std::mem::take(&mut proto.initializer) {
-        let tensor = Stored::new(tensor, folder)?;
+        let tensor = Stored::new(tensor, Some(folder))?;
         stored.insert(tensor.name().to_owned(), tensor);
     }
     let mut importer = Importer { b: Builder::new(proto.name()), stored, values: HashMap::new() };
@@ -115,11 +141,7 @@ impl Importer {
             expected: expected.to_owned(),
         };
         let (dtype, dims) = declared(info).ok_or_else(|| fail("no shape".into(), "a tensor with a shape"))?;
-        let dtype = match DataType::try_from(dtype) {
-            Ok(DataType::Float) => DType::F32,
-            Ok(DataType::Int64) => DType::I64,
-            _ => return Err(fail(format!("element type {dtype}"), "f32 or i64")),
-        };
+        let dtype = element(dtype).ok_or_else(|| fail(format!("element type {dtype}"), "f32 or i64"))?;
         let dims = dims.iter().enumerate().map(|(axis, dim)| match dim {
             None if axis == 0 => Ok(Dim::N),
             Some(len) if axis > 0 => Ok(Dim::Len(*len)),

@@ -6,11 +6,13 @@ pub mod compare;
 pub mod convert;
 pub mod gate;
 pub mod gradient;
+pub mod held_out;
 pub mod import;
 pub mod infer;
 pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;
+pub mod package;
 pub mod parts;
 mod pt;
 pub mod target;

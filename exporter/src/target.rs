@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anomalens_models::manifest::PORTABLE;
+use anomalens_models::manifest::{ORT_CUDA, PORTABLE};
 use clap::ValueEnum;
 
 /// The kernels that a graph is lowered for.
@@ -20,7 +20,7 @@ impl Target {
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => PORTABLE,
-            Self::OrtCuda => "ort-cuda",
+            Self::OrtCuda => ORT_CUDA,
         }
     }
 }

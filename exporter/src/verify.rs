@@ -1,6 +1,7 @@
 //! A bundle on this machine: the parity gate once more, and outputs that a person brings from another framework.
 //!
-//! The gate compares the graphs with the preset's networks on the bundle's own weights, whose hash the manifest holds.
+//! The gate compares the graphs with the preset's networks on the bundle's own weights, whose hash the manifest holds; a U-Net
+//! that is not portable f32 also translates held-out images, against those weights in f32.
 //! What another framework computed comes as
 //!
 //! ```text
@@ -26,8 +27,9 @@ use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
 
 use crate::compare::{self, Difference};
-use crate::gate::{self, Engines, Gate, GateError, Outcome, can_run};
+use crate::gate::{self, Engines, Gate, GateError, Outcome, Written};
 use crate::gradient::GradientError;
+use crate::held_out::{HeldOut, HeldOutError};
 use crate::parts::Part;
 use crate::target::Target;
 
@@ -52,6 +54,9 @@ pub enum VerifyError {
     /// The weights could not be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The held-out images cannot be used.
+    #[error(transparent)]
+    HeldOut(#[from] HeldOutError),
     /// The gate could not be held.
     #[error(transparent)]
     Gate(#[from] GateError),
@@ -96,6 +101,8 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// How thorough the gate is.
     pub gate: Gate,
+    /// Folder of held-out images, see [`crate::held_out`].
+    pub held_out: Option<&'a Path>,
     /// Folder with another framework's inputs and outputs.
     pub reference: Option<&'a Path>,
 }
@@ -109,11 +116,11 @@ pub struct Report {
     /// What was not compared, in words.
     pub skipped: Vec<String>,
     /// What the gate says for the manifest; `None` if it was not asked.
-    verification: Option<Verification>,
+    pub verification: Option<Verification>,
 }
 
 impl Report {
-    /// Whether every output is within its tolerance, and the gate, if it was asked, had an engine for every graph.
+    /// Whether every output is within its tolerance, and the gate, if it was asked, had all that it needs.
     pub fn passed(&self) -> bool {
         self.failures.is_empty() && self.verification.as_ref().is_none_or(Verification::passed)
     }
@@ -152,8 +159,11 @@ pub fn verify(
     if let Some(reference) = request.reference {
         compare_reference(bundle, &manifest, reference, &engines.0, &mut report, say)?;
     }
-    if request.gate != Gate::None {
-        let outcome = hold_gate(bundle, &manifest, request.gate, engines, say)?;
+    if request.gate == Gate::None {
+        report.skipped.extend(request.held_out.map(|_| "held-out images (--gate none)".to_owned()));
+    } else {
+        let held_out = request.held_out.map(|folder| HeldOut::read(folder, &manifest.preset)).transpose()?;
+        let outcome = hold_gate(bundle, &manifest, request.gate, held_out.as_ref(), engines, say)?;
         report.checks.extend(outcome.verification.checks.iter().cloned());
         report.failures.extend(outcome.failures);
         if !outcome.verification.note.is_empty() {
@@ -164,8 +174,8 @@ pub fn verify(
     Ok(report)
 }
 
-/// If the bundle was unverified and the gate has now passed, says so in its manifest; whether that was done. The hash of the
-/// manifest, which is the bundle's name in reports, is another one then.
+/// If the bundle was unverified, or nothing was known of its translations, and the gate has now passed, says so in its
+/// manifest; whether that was done. The hash of the manifest, which is the bundle's name in reports, is another one then.
 ///
 /// Errors: [`VerifyError`]; then the manifest is as it was.
 pub fn record(bundle: &Path, report: &Report) -> Result<bool, VerifyError> {
@@ -173,7 +183,8 @@ pub fn record(bundle: &Path, report: &Report) -> Result<bool, VerifyError> {
     let Some(verification) = report.verification.as_ref().filter(|_| report.passed()) else {
         return Ok(false);
     };
-    if manifest.verification.passed() {
+    let says_more = manifest.verification.trajectory.is_none() && verification.trajectory.is_some();
+    if manifest.verification.passed() && !says_more {
         return Ok(false);
     }
     manifest.verification = verification.clone();
@@ -194,6 +205,7 @@ fn hold_gate(
     bundle: &Path,
     manifest: &Manifest,
     gate: Gate,
+    held_out: Option<&HeldOut>,
     engines: Engines,
     say: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Outcome, VerifyError> {
@@ -210,7 +222,9 @@ fn hold_gate(
     }
     let params: Vec<_> = parts.iter().map(|part| weights.part(part.prefix)).collect();
     let subjects: Vec<_> = parts.iter().zip(&params).map(|(part, params)| part.subject(params)).collect();
-    Ok(gate::examine(bundle, &subjects, gate, engines, say)?)
+    let (preset, subjects, origin) = (&manifest.preset, &subjects[..], "the bundle's own weights");
+    let written = Written { folder: bundle, preset, subjects, origin, held_out };
+    Ok(gate::examine(&written, gate, engines, say)?)
 }
 
 /// What the U-Net of a bundle is lowered for.
@@ -239,9 +253,9 @@ fn compare_reference(
             (true, false) => report.skipped.push(format!("{file}: the reference has no {part}/")),
             (false, true) => report.skipped.push(format!("{part}/: the bundle has no {file}")),
             (true, true) => {
-                let (target, precision) = (target_of(manifest), precision_of(manifest, file));
-                let target = if file == UNET { target } else { Target::Portable };
-                let able = engines.iter().filter(|engine| can_run(&***engine, target, precision));
+                let target = if file == UNET { target_of(manifest) } else { Target::Portable };
+                let precision = precision_of(manifest, file);
+                let able = engines.iter().filter(|e| e.can_run(target.name(), precision.name()));
                 for engine in able {
                     gate::next(say, &format!("{file}: {}", engine.describe()))?;
                     compare_part(&**engine, &bundle.join(file), &folder, outputs, precision, report)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anomalens_exporter::bundle::{Request, Source, WriteError, write};
 use anomalens_exporter::checkpoint::Checkpoint;
 use anomalens_exporter::compare;
-use anomalens_exporter::gate::{self, Gate, GateError, Subject};
+use anomalens_exporter::gate::{self, Gate, GateError, Subject, Written};
 use anomalens_exporter::lower::{Lowering, lower};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
 use anomalens_exporter::parts::Part;
@@ -40,6 +40,7 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         target: Target::Portable,
         precision: Precision::F32,
         gate: Gate::None,
+        held_out: None,
         note: None,
         card: None,
     };
@@ -57,7 +58,14 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         target: Target::Portable,
         precision: Precision::F32,
     };
-    gate::run(&folder, &[subject], Gate::Quick, &mut |_| ControlFlow::Continue(()))
+    let written = Written {
+        folder: &folder,
+        preset: &preset,
+        subjects: &[subject],
+        origin: "the checkpoint",
+        held_out: None,
+    };
+    gate::run(&written, Gate::Quick, &mut |_| ControlFlow::Continue(()))
 }
 
 fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
@@ -196,6 +204,7 @@ fn whatever_fails_nothing_is_left() {
         target: Target::Portable,
         precision: Precision::F32,
         gate,
+        held_out: None,
         note: None,
         card: None,
     };

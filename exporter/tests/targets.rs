@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_exporter::bundle::{Request, Source, write};
-use anomalens_exporter::gate::{self, Gate, GateError, Subject};
+use anomalens_exporter::gate::{self, Gate, GateError, Subject, Written};
 use anomalens_exporter::onnx::{ModelProto, NodeProto};
 use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
@@ -38,6 +38,7 @@ fn bundle(
         target,
         precision,
         gate: Gate::Full,
+        held_out: None,
         note: None,
         card: None,
     };
@@ -71,15 +72,18 @@ fn ort_cuda_is_equal_to_portable() {
         let folder = place.path().join("bundle");
         let manifest = bundle(&load(name), name == "tiny", Target::OrtCuda, precision, &folder);
         assert_eq!((manifest.target.as_str(), manifest.precision.as_str()), ("ort-cuda", precision.name()));
-        let Verification { gate, note, checks, .. } = &manifest.verification;
+        let Verification { gate, note, wanting, checks, .. } = &manifest.verification;
         let imported: Vec<_> = checks.iter().filter(|c| c.between == "imported back vs reference").collect();
         let [check] = imported[..] else { panic!("{name}: {checks:?}") };
         println!("{name} {}: {:.1e} of {:.1e}", precision.name(), check.max_abs, check.tolerance);
         assert_eq!(check.output, "unet.onnx:out");
         // This machine has no GPU, or it has, and then the kernels themselves were compared.
         let gpu = checks.iter().any(|c| c.output.starts_with(UNET) && c.between.starts_with("ort"));
-        assert_eq!(gate, if gpu { "full" } else { "none" }, "{note}");
         assert!(gpu || note.contains("ort-cuda"), "{note}");
+        // Without images to translate it is unverified on either.
+        let [wanting] = &wanting[..] else { panic!("{wanting:?}") };
+        assert!(wanting.contains(if gpu { "--held-out" } else { "an engine for unet.onnx" }), "{wanting}");
+        assert_eq!(gate, "none", "{note}");
         // The classifier's gradient is the portable f32 one, and was compared as ever.
         let gradient = checks.iter().filter(|c| c.output.starts_with(CLASSIFIER_GRADIENT));
         let pairs: Vec<_> = gradient.map(|c| c.between.as_str()).collect();
@@ -132,7 +136,14 @@ fn judged(precision: Precision, spoil: &dyn Fn(&mut Vec<NodeProto>)) -> Result<V
         target: Target::OrtCuda,
         precision,
     };
-    gate::run(&folder, &[subject], Gate::Quick, &mut |_| ControlFlow::Continue(()))
+    let written = Written {
+        folder: &folder,
+        preset: &preset,
+        subjects: &[subject],
+        origin: "the checkpoint",
+        held_out: None,
+    };
+    gate::run(&written, Gate::Quick, &mut |_| ControlFlow::Continue(()))
 }
 
 fn first<'a>(nodes: &'a mut [NodeProto], op: &str) -> &'a mut NodeProto {
@@ -194,8 +205,11 @@ fn f16_is_stored_once_and_computes_what_f32_does() {
         }
         let ort =
             verification.checks.iter().any(|c| c.output.starts_with(UNET) && c.between == "ort vs reference");
-        assert_eq!(verification.passed(), ort, "{}", verification.note);
         assert!(ort || std::env::var_os("CI").is_none(), "CI must have ONNX Runtime");
+        // Comparisons alone do not verify it.
+        let [wanting] = &verification.wanting[..] else { panic!("{:?}", verification.wanting) };
+        assert!(wanting.contains(if ort { "--held-out" } else { "an engine for unet.onnx" }), "{wanting}");
+        assert!(!verification.passed() && verification.trajectory.is_none());
         let size = std::fs::metadata(folder.join(WEIGHTS)).unwrap().len() as f64;
         let (unet, classifier) = (nets::unet(&preset).unwrap(), nets::classifier(&preset).unwrap());
         let [unet, classifier] = [unet, classifier].map(|g| 4.0 * g.param_count() as f64);
@@ -237,10 +251,9 @@ fn a_person_is_told_how_to_verify_elsewhere() {
     let (code, text) = run(&mut command);
     assert_eq!(code, 0, "{text}");
     let manifest = Manifest::read(&folder).unwrap();
-    if !manifest.verification.passed() {
-        let way_out = format!("anomalens-export verify {} --device cuda", folder.display());
-        assert!(text.contains("unverified") && text.contains(&way_out), "{text}");
-    }
+    assert!(!manifest.verification.passed());
+    let way_out = format!("anomalens-export verify {} --device cuda --held-out IMAGES", folder.display());
+    assert!(text.contains("unverified") && text.contains(&way_out), "{text}");
     let card = std::fs::read_to_string(folder.join("MODEL_CARD.md")).unwrap();
     assert!(card.contains("imported back vs reference") && card.contains("`ort-cuda`"), "{card}");
 }

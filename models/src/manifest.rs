@@ -10,6 +10,10 @@
 //! MODEL_CARD.md
 //! ```
 
+mod verification;
+
+pub use verification::{ParityCheck, Trajectory, Verification};
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::preset::{Preset, PresetError};
 use crate::stats::Training;
+use crate::weights::Precision;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
@@ -33,6 +38,8 @@ pub const CLASSIFIER_GRADIENT: &str = "classifier_gradient.onnx";
 pub const MODEL_CARD: &str = "MODEL_CARD.md";
 /// The target that every machine has; a graph for another must be verified where it is to run.
 pub const PORTABLE: &str = "portable";
+/// The target that is ONNX Runtime's CUDA provider.
+pub const ORT_CUDA: &str = "ort-cuda";
 /// The version of the manifest that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -55,7 +62,7 @@ pub struct Manifest {
     pub step_convention: String,
     /// Clamp of the predicted x_0, or `none`.
     pub clamp: String,
-    /// Kernels that the U-Net was lowered for: [`PORTABLE`] or `ort-cuda`. The classifier's gradient is always portable.
+    /// Kernels that the U-Net was lowered for: [`PORTABLE`] or [`ORT_CUDA`]. The classifier's gradient is always portable.
     pub target: String,
     /// Floating-point type of the U-Net, in its file and as it computes: `f32` or `f16`. The classifier's gradient is
     /// always f32.
@@ -64,43 +71,6 @@ pub struct Manifest {
     pub verification: Verification,
     /// Size and SHA-256 of every other file of the bundle. A graph that is not listed is not part of it.
     pub files: BTreeMap<String, FileEntry>,
-}
-
-/// What the parity gate found when the bundle was written, or later by `verify`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Verification {
-    /// `full`, `quick` or `none`; `none` marks the bundle unverified, even where some checks could be made.
-    pub gate: String,
-    /// Engines that took part, with their versions.
-    pub engines: Vec<String>,
-    /// What a reader should know, e.g. that ONNX Runtime was not found.
-    pub note: String,
-    /// One line a comparison.
-    pub checks: Vec<ParityCheck>,
-}
-
-impl Verification {
-    /// Whether some gate has passed.
-    pub fn passed(&self) -> bool {
-        self.gate != "none"
-    }
-}
-
-/// One comparison of the parity gate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ParityCheck {
-    /// File and output compared, e.g. `unet.onnx:out`.
-    pub output: String,
-    /// The two sides, e.g. `ort vs reference`.
-    pub between: String,
-    /// Batch size.
-    pub batch: usize,
-    /// Maximum absolute difference.
-    pub max_abs: f64,
-    /// The same over the maximum absolute value of the right-hand side.
-    pub max_rel: f64,
-    /// The tolerance on `max_abs`.
-    pub tolerance: f64,
 }
 
 /// Size and hash of one file.
@@ -263,6 +233,15 @@ impl Manifest {
     /// Whether the bundle has this graph.
     pub fn has(&self, file: &str) -> bool {
         self.files.contains_key(file)
+    }
+
+    /// What verifies a bundle that no gate has passed, where it is to run. A U-Net that is not portable f32 needs held-out
+    /// images for it.
+    pub fn verify_command(&self, bundle: &Path) -> String {
+        let device = if self.target == PORTABLE { "" } else { " --device cuda" };
+        let plain = self.target == PORTABLE && self.precision == Precision::F32.name();
+        let held_out = if plain || !self.has(UNET) { "" } else { " --held-out IMAGES" };
+        format!("anomalens-export verify {}{device}{held_out}", bundle.display())
     }
 }
 

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
-use anomalens_models::manifest::{BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, PORTABLE, UNET};
+use anomalens_models::manifest::{
+    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, ORT_CUDA, PORTABLE, UNET,
+};
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{Schedule, ScheduleError, Timestep};
 use ndarray::{Array1, Array4, Axis, Ix4, s};
@@ -67,77 +69,75 @@ pub enum OpenError {
         expected: String,
     },
     /// No parity gate has passed.
-    #[error("bundle '{}': not verified (gate '{gate}'): {}, or accept it with --unverified", bundle.display(), way_out(bundle, target))]
+    #[error("bundle '{}': not verified (gate '{gate}'): {why}; on the machine that is to translate run `{command}`, or accept the bundle with --unverified", bundle.display())]
     Unverified {
         /// The bundle's folder.
         bundle: PathBuf,
         /// The gate that the manifest names.
         gate: String,
-        /// What the manifest says that it is for.
+        /// What is not proved.
+        why: String,
+        /// What proves it.
+        command: String,
+    },
+    /// Lowered for kernels, or in a precision, that the engine does not have.
+    #[error("bundle '{}': its U-Net is for {target} in {precision}, which {engine} does not run; {}", bundle.display(), way_out(target))]
+    Target {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// What the U-Net is lowered for.
         target: String,
+        /// What it computes in.
+        precision: String,
+        /// The engine.
+        engine: String,
     },
 }
 
-/// What is wrong with a bundle that is not verified, and what to do.
-fn way_out(bundle: &Path, target: &str) -> String {
-    if target == PORTABLE {
-        return "its graphs were never compared between engines; write it again with --gate quick or --gate full"
-            .into();
+/// What to do about an engine that does not run a target.
+fn way_out(target: &str) -> &'static str {
+    match target {
+        PORTABLE => "choose --engine ort, or write the bundle with --precision f32",
+        ORT_CUDA => {
+            "choose --engine ort --device cuda on a machine with a GPU, or write the bundle with --target portable"
+        }
+        _ => "use the version that wrote the bundle, or write it again with --target portable",
     }
-    format!(
-        "it is for {target}, and was written where that cannot run; on the machine that is to translate run \
-         `anomalens-export verify {} --device cuda`",
-        bundle.display()
-    )
+}
+
+/// The refusal of a bundle that no gate has passed.
+fn unverified(folder: &Path, manifest: &Manifest) -> OpenError {
+    let verification = &manifest.verification;
+    let why = match verification.wanting.as_slice() {
+        [] => "its graphs were never compared, between engines and with the network".to_owned(),
+        wanting => format!("where it was compared there was wanting {}", wanting.join(", and ")),
+    };
+    let command = manifest.verify_command(folder);
+    OpenError::Unverified { bundle: folder.to_owned(), gate: verification.gate.clone(), why, command }
 }
 
 impl Bundle {
     /// Opens a bundle: manifest, every file's hash, then the graphs and their inputs and outputs. A bundle that no
-    /// parity gate has passed is refused unless `allow_unverified`.
+    /// parity gate has passed is refused unless `allow_unverified`; one for another engine is refused always.
     ///
     /// Errors: [`OpenError`].
     pub fn open(folder: &Path, engine: &dyn Engine, allow_unverified: bool) -> Result<Self, OpenError> {
         let manifest = Manifest::read(folder)?;
         if !manifest.verification.passed() && !allow_unverified {
-            let Manifest { verification, target, .. } = manifest;
-            return Err(OpenError::Unverified { bundle: folder.to_owned(), gate: verification.gate, target });
+            return Err(unverified(folder, &manifest));
+        }
+        if manifest.has(UNET) && !engine.can_run(&manifest.target, &manifest.precision) {
+            let Manifest { target, precision, .. } = manifest;
+            let (bundle, engine) = (folder.to_owned(), engine.describe());
+            return Err(OpenError::Target { bundle, target, precision, engine });
         }
         manifest.check_files(folder)?;
         let schedule = Schedule::new(&manifest.preset.schedule)
             .map_err(|source| OpenError::Schedule { bundle: folder.to_owned(), source })?;
-        let load = |file: &'static str, inputs: Vec<Port>, outputs: Vec<Port>| -> Result<_, OpenError> {
-            if !manifest.has(file) {
-                return Ok(None);
-            }
-            let session = engine
-                .load(&folder.join(file))
-                .map_err(|source| OpenError::Engine { bundle: folder.to_owned(), source })?;
-            let foreign = |(what, found, expected)| OpenError::ForeignGraph {
-                bundle: folder.to_owned(),
-                file,
-                what,
-                found,
-                expected,
-            };
-            compare("input", session.inputs(), &inputs).map_err(foreign)?;
-            compare("output", session.outputs(), &outputs).map_err(foreign)?;
-            Ok(Some(session))
-        };
         let preset = &manifest.preset;
-        let conditional = preset.unet.classes.is_some();
-        let unet = load(
-            UNET,
-            inputs(preset, conditional),
-            vec![image_port("out", preset, preset.unet_out_channels())],
-        )?
-        .map(|session| Unet { session, channels: preset.channels(), conditional });
-        let logits = port("logits", DType::F32, &[None, Some(preset.classifier.classes)]);
-        let classifier = load(
-            CLASSIFIER_GRADIENT,
-            inputs(preset, true),
-            vec![logits, image_port("gradient", preset, preset.channels())],
-        )?
-        .map(|session| ClassifierGradient { session });
+        let unet = manifest.has(UNET).then(|| Unet::load(folder, preset, engine)).transpose()?;
+        let classifier = manifest.has(CLASSIFIER_GRADIENT);
+        let classifier = classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose()?;
         let hash = Manifest::bundle_hash(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -149,6 +149,24 @@ impl Bundle {
             engine: engine.describe(),
         })
     }
+}
+
+/// Loads a graph that must have these inputs and outputs.
+fn load(
+    folder: &Path,
+    file: &'static str,
+    engine: &dyn Engine,
+    inputs: &[Port],
+    outputs: &[Port],
+) -> Result<Box<dyn Session>, OpenError> {
+    let bundle = || folder.to_owned();
+    let session =
+        engine.load(&folder.join(file)).map_err(|source| OpenError::Engine { bundle: bundle(), source })?;
+    let foreign =
+        |(what, found, expected)| OpenError::ForeignGraph { bundle: bundle(), file, what, found, expected };
+    compare("input", session.inputs(), inputs).map_err(foreign)?;
+    compare("output", session.outputs(), outputs).map_err(foreign)?;
+    Ok(session)
 }
 
 fn port(name: &str, dtype: DType, dims: &[Option<usize>]) -> Port {
@@ -191,6 +209,16 @@ pub struct Unet {
 }
 
 impl Unet {
+    /// Loads `unet.onnx` of a folder, which must be the U-Net of `preset`.
+    ///
+    /// Errors: [`OpenError::Engine`], [`OpenError::ForeignGraph`].
+    pub fn load(folder: &Path, preset: &Preset, engine: &dyn Engine) -> Result<Self, OpenError> {
+        let conditional = preset.unet.classes.is_some();
+        let out = image_port("out", preset, preset.unet_out_channels());
+        let session = load(folder, UNET, engine, &inputs(preset, conditional), &[out])?;
+        Ok(Self { session, channels: preset.channels(), conditional })
+    }
+
     /// ε, and behind it what interpolates the variance if the network has learned it.
     fn out(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
         let n = x.len_of(Axis(0));
@@ -222,6 +250,17 @@ impl NoisePredictor for Unet {
 /// The noisy classifier of a bundle, differentiated.
 pub struct ClassifierGradient {
     session: Box<dyn Session>,
+}
+
+impl ClassifierGradient {
+    /// Loads `classifier_gradient.onnx` of a folder, which must be that of `preset`.
+    ///
+    /// Errors: [`OpenError::Engine`], [`OpenError::ForeignGraph`].
+    pub fn load(folder: &Path, preset: &Preset, engine: &dyn Engine) -> Result<Self, OpenError> {
+        let logits = port("logits", DType::F32, &[None, Some(preset.classifier.classes)]);
+        let outputs = [logits, image_port("gradient", preset, preset.channels())];
+        Ok(Self { session: load(folder, CLASSIFIER_GRADIENT, engine, &inputs(preset, true), &outputs)? })
+    }
 }
 
 impl Guide for ClassifierGradient {

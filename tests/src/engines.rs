@@ -44,6 +44,7 @@ pub fn write_bundle(preset: &Preset, unet: Option<&Path>, classifier: Option<&Pa
         target: Target::Portable,
         precision: Precision::F32,
         gate: Gate::None,
+        held_out: None,
         note: Some("golden vectors"),
         card: None,
     };
@@ -65,6 +66,10 @@ struct ReferenceSession {
 impl Engine for ReferenceEngine {
     fn describe(&self) -> String {
         "reference interpreter (f64)".to_owned()
+    }
+
+    fn can_run(&self, _: &str, _: &str) -> bool {
+        true
     }
 
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {

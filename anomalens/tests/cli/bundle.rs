@@ -116,3 +116,25 @@ fn inspect_tells_what_a_bundle_holds() {
     fs::write(bundle.path().join("MODEL_CARD.md"), "another").unwrap();
     run(&[Path::new("inspect"), bundle.path()]).expect(1, &["CHANGED: now 7 bytes", "translate refuses"]);
 }
+
+#[test]
+fn inspect_tells_how_far_translations_are_from_those_of_f32() {
+    let trajectory = |map_change: &str| {
+        format!(
+            r#""trajectory": {{"images": [0, 7], "sha256": "ab", "noise_level": 500, "steps": 50, "scale": 10.0,
+            "engine": "ort 1", "against": "f32", "map_change": {map_change}, "map_limit": 0.01, "dice_with": "truth",
+            "dice_change": 0.002, "dice_limit": 0.005}}, "checks": ["#
+        )
+    };
+    let within = copy(tiny());
+    edit(within.path(), r#""checks": ["#, &trajectory("0.001"));
+    let told = "translations: 2 held-out images in 50 + 50 steps (L = 500, s = 10), by ort 1 against f32: anomaly map inside \
+                the brain 0.100 % off, limit 1 %; Dice with truth 0.0020 off, limit 0.005";
+    run(&[Path::new("inspect"), within.path()]).expect(0, &["gate 'quick': passed", told]);
+    let over = copy(tiny());
+    edit(over.path(), r#""checks": ["#, &trajectory("0.02"));
+    run(&[Path::new("inspect"), over.path()]).expect(1, &["NOT verified", "2.000 % off"]);
+    let wanting = copy(tiny());
+    edit(wanting.path(), r#""gate": "quick""#, r#""gate": "none", "wanting": ["held-out images"]"#);
+    run(&[Path::new("inspect"), wanting.path()]).expect(1, &["NOT verified", "wanting: held-out images"]);
+}

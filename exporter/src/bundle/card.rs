@@ -124,8 +124,14 @@ fn verification(text: &mut String, manifest: &Manifest) {
         let engines = verification.engines.join(" and ");
         let _ = writeln!(text, "Parity gate `{}`, run by {engines}.", verification.gate);
     }
+    if !verification.wanting.is_empty() {
+        let _ = writeln!(text, "Wanting: {}.", verification.wanting.join("; "));
+    }
     if !verification.note.is_empty() {
         let _ = writeln!(text, "Note: {}.", verification.note);
+    }
+    if let Some(trajectory) = &verification.trajectory {
+        let _ = writeln!(text, "\nTranslations: {trajectory}.");
     }
     if verification.checks.is_empty() {
         return;

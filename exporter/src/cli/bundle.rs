@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use anomalens_exporter::bundle::{Event, Request, Source, write};
 use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
-use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::nets;
@@ -15,18 +14,19 @@ use anomalens_models::preset::Preset;
 use anomalens_models::weights::RandomWeights;
 use anyhow::Context;
 
-use super::BundleArgs;
+use super::{BundleArgs, Checkpoints};
 
 pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     let preset = Preset::load(&args.preset)?;
+    let Checkpoints { unet, classifier, unet_key, classifier_key } = &args.checkpoints;
     let (unet, classifier) = match args.random_weights {
         Some(seed) => {
             let random = |graph: &Graph| Some(Source::Random(RandomWeights::new(seed, graph.params())));
             (random(&nets::unet(&preset)?), random(&nets::classifier(&preset)?))
         }
         None => (
-            open(&args.unet, &args.unet_key, "--unet-key", &nets::unet(&preset)?)?,
-            open(&args.classifier, &args.classifier_key, "--classifier-key", &nets::classifier(&preset)?)?,
+            open(unet, unet_key, "--unet-key", &nets::unet(&preset)?)?,
+            open(classifier, classifier_key, "--classifier-key", &nets::classifier(&preset)?)?,
         ),
     };
     let card = args.card.as_deref().map(read_card).transpose()?;
@@ -38,6 +38,7 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
         target: args.target,
         precision: args.precision.into(),
         gate: args.gate.into(),
+        held_out: args.held_out.as_deref(),
         note: args.note.as_deref(),
         card: card.as_deref(),
     };
@@ -81,15 +82,14 @@ fn report(output: &Path, manifest: &Manifest) {
     println!("wrote {}: {}", output.display(), manifest.files.keys().cloned().collect::<Vec<_>>().join(", "));
     if verification.passed() {
         println!("parity gate {}, passed; engines: {}", verification.gate, verification.engines.join(", "));
-        if !verification.note.is_empty() {
-            println!("note: {}", verification.note);
-        }
     } else {
-        println!("unverified ({}): translate refuses it without --unverified", verification.note);
-        if manifest.target != Target::Portable.name() {
-            let way_out = "on a machine that has what it is for, run";
-            println!("{way_out}: anomalens-export verify {} --device cuda", output.display());
-        }
+        println!("unverified: translate refuses it without --unverified");
+        verification.wanting.iter().for_each(|wanting| println!("wanting: {wanting}"));
+        println!("on the machine that is to translate, run: {}", manifest.verify_command(output));
+    }
+    if !verification.note.is_empty() {
+        println!("note: {}", verification.note);
     }
     verification.checks.iter().for_each(|check| super::print("ok  ", check));
+    verification.trajectory.iter().for_each(super::print_trajectory);
 }

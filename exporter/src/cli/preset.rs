@@ -10,20 +10,12 @@ use anomalens_models::output::{OutputError, OutputFile};
 use anomalens_models::preset::{Heads, QkvOrder, ScheduleKind};
 use anomalens_models::weights::Shapes;
 
+use super::Checkpoints;
+
 #[derive(clap::Args)]
 pub struct PresetArgs {
-    /// Checkpoint of the U-Net
-    #[arg(long, value_name = "FILE")]
-    unet: Option<PathBuf>,
-    /// Checkpoint of the noisy classifier
-    #[arg(long, value_name = "FILE")]
-    classifier: Option<PathBuf>,
-    /// Key that the U-Net stands under, where its file holds more; '' is the top
-    #[arg(long, value_name = "KEY", requires = "unet")]
-    unet_key: Option<String>,
-    /// Key that the classifier stands under, where its file holds more; '' is the top
-    #[arg(long, value_name = "KEY", requires = "classifier")]
-    classifier_key: Option<String>,
+    #[command(flatten)]
+    checkpoints: Checkpoints,
     /// Height and width of the images, in pixels
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
@@ -69,8 +61,9 @@ pub struct PresetArgs {
 }
 
 pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
-    let unet = open("unet", &args.unet, &args.unet_key, "--unet-key")?;
-    let classifier = open("classifier", &args.classifier, &args.classifier_key, "--classifier-key")?;
+    let Checkpoints { unet, classifier, unet_key, classifier_key } = &args.checkpoints;
+    let unet = open("unet", unet, unet_key, "--unet-key")?;
+    let classifier = open("classifier", classifier, classifier_key, "--classifier-key")?;
     let name = args.output.file_stem().unwrap_or_default().to_string_lossy();
     let answers = args.answers(unet.as_ref().map(|(_, origin)| *origin).unwrap_or_default());
     let shapes = |network: &Option<(Shapes, Origin)>| network.as_ref().map(|(shapes, _)| shapes.clone());

@@ -14,8 +14,12 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let engines = engines(args)?;
     let stopped = super::stop_on_ctrl_c()?;
     let bar = super::spinner();
-    let request =
-        Request { bundle: &args.bundle, gate: args.gate.into(), reference: args.reference.as_deref() };
+    let request = Request {
+        bundle: &args.bundle,
+        gate: args.gate.into(),
+        held_out: args.held_out.as_deref(),
+        reference: args.reference.as_deref(),
+    };
     let report = verify(&request, engines, &mut |what| {
         bar.set_message(what.to_owned());
         if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -29,6 +33,9 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             println!("     {difference}");
         }
     }
+    let verification = report.verification.as_ref();
+    let trajectory = verification.and_then(|v| v.trajectory.as_ref());
+    trajectory.into_iter().for_each(super::print_trajectory);
     for skipped in &report.skipped {
         println!("not compared: {skipped}");
     }
@@ -39,8 +46,17 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    if !report.passed() {
-        eprintln!("error: not verified; verify it where it shall run, e.g. with --device cuda");
+    if trajectory.is_some_and(|trajectory| !trajectory.passed()) {
+        eprintln!("error: its translations are not those of f32; write the bundle as portable f32");
+        return Ok(ExitCode::FAILURE);
+    }
+    let wanting = verification.map_or(&[][..], |v| &v.wanting);
+    if !wanting.is_empty() {
+        eprintln!(
+            "error: not verified: there was wanting {}; verify it where it shall run, with --held-out, and on a GPU with \
+             --device cuda",
+            wanting.join(", and ")
+        );
         return Ok(ExitCode::FAILURE);
     }
     if record(&args.bundle, &report)? {

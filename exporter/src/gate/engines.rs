@@ -1,6 +1,5 @@
 //! What runs the graphs that the gate compares.
 
-use anomalens_models::weights::Precision;
 use anomalens_runtime::engine::{self, Device, Engine, EngineChoice, EngineError, EngineOptions};
 
 use super::Subject;
@@ -38,18 +37,6 @@ pub(super) fn engines_for(subjects: &[Subject<'_>]) -> Result<Engines, EngineErr
         }
     }
     Ok((engines, notes))
-}
-
-/// Whether an engine runs graphs of a target and precision as they are meant.
-pub(crate) fn can_run(engine: &dyn Engine, target: Target, precision: Precision) -> bool {
-    match (target, precision) {
-        (Target::Portable, Precision::F32) => true,
-        // tract sums f16 in f16: ten times as far from f32, and a tiny network takes it minutes.
-        (Target::Portable, Precision::F16) => short_name(engine) == "ort",
-        (Target::OrtCuda, Precision::F32 | Precision::F16) => {
-            short_name(engine) == "ort" && engine.describe().contains("cuda")
-        }
-    }
 }
 
 /// `ort` or `tract`.

@@ -180,8 +180,8 @@ impl<'a> Call<'a> {
         let value = self.attribute("value").and_then(|a| a.t.clone());
         let Some(mut tensor) = value else { return Err(self.unsupported("value", "a tensor")) };
         tensor.name = self.node.output.first().cloned();
-        // Only initialisers may have their data elsewhere, so the folder is never looked at.
-        let stored = super::Stored::new(tensor, std::path::Path::new(""))?;
+        // Only initialisers may have their data elsewhere.
+        let stored = super::Stored::new(tensor, None)?;
         self.importer.stored.insert(stored.name().to_owned(), stored);
         Ok(())
     }

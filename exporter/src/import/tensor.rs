@@ -30,10 +30,11 @@ enum Data {
 }
 
 impl Stored {
-    /// Takes a tensor of a model that stands in `folder`. The length of the data is checked, the data are not read.
+    /// Takes a tensor of a model that stands in `folder`; `None` for one whose data must be in the model itself. The length of
+    /// the data is checked, the data are not read.
     ///
     /// Errors: [`ImportError::Tensor`], [`ImportError::Io`].
-    pub(super) fn new(mut tensor: TensorProto, folder: &Path) -> Result<Self, ImportError> {
+    pub(super) fn new(mut tensor: TensorProto, folder: Option<&Path>) -> Result<Self, ImportError> {
         let name = tensor.name.take().unwrap_or_default();
         let wrong = |found: String, expected: &str| ImportError::Tensor {
             tensor: name.clone(),
@@ -46,12 +47,16 @@ impl Stored {
             .ok_or_else(|| wrong(format!("element type {}", tensor.data_type()), "f32, f16 or i64"))?;
         let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
         let shape = shape.ok_or_else(|| wrong(format!("shape {:?}", tensor.dims), "no negative length"))?;
-        let bytes = shape
-            .iter()
-            .try_fold(element_bytes(dtype).unwrap_or(1), |bytes, &d| bytes.checked_mul(d))
+        // Of a tensor without elements too, the other lengths must be possible: arrays count on it.
+        let lengths = shape.iter().filter(|&&d| d > 0);
+        let bytes = lengths
+            .fold(element_bytes(dtype), |bytes, &d| bytes?.checked_mul(d))
+            .filter(|&bytes| isize::try_from(bytes).is_ok())
             .ok_or_else(|| wrong(format!("shape {shape:?}"), "as many elements as a memory can hold"))?;
+        let bytes = if shape.contains(&0) { 0 } else { bytes };
         let data = if tensor.data_location() == DataLocation::External {
-            external(&name, &tensor, bytes, folder)?
+            let within = || wrong("external data".to_owned(), "data in the model itself");
+            external(&name, &tensor, bytes, folder.ok_or_else(within)?)?
         } else {
             Data::Here(match (tensor.raw_data.take(), dtype) {
                 (Some(raw), _) => raw,
@@ -129,7 +134,9 @@ impl Stored {
         let read = || {
             let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(*offset))?;
-            let mut bytes = vec![0; length];
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(length)?;
+            bytes.resize(length, 0);
             file.read_exact(&mut bytes)?;
             Ok(bytes.into())
         };
@@ -157,8 +164,9 @@ fn external(name: &str, tensor: &TensorProto, bytes: usize, folder: &Path) -> Re
         expected,
     };
     let location = entry("location");
-    let plain = Path::new(&location).components().count() == 1 && location != ".." && location != ".";
-    if !plain || location.contains(['/', '\\']) {
+    // Also of a system where this name is plain: a model goes from one to another.
+    let plain = Path::new(&location).file_name().is_some_and(|name| name == location.as_str());
+    if !plain || location.contains(['/', '\\', ':', '\0']) {
         return Err(wrong(format!("in '{location}'"), "a plain file name beside the model".to_owned()));
     }
     let number = |key: &str, default: u64| match entry(key).as_str() {
@@ -167,8 +175,14 @@ fn external(name: &str, tensor: &TensorProto, bytes: usize, folder: &Path) -> Re
     };
     let (offset, length) = (number("offset", 0)?, number("length", bytes as u64)?);
     let path = folder.join(location);
-    let size =
-        std::fs::metadata(&path).map_err(|source| ImportError::Io { path: path.clone(), source })?.len();
+    let io = |source| ImportError::Io { path: path.clone(), source };
+    // Nor by a link may a model take what is not its own; and opening a pipe would wait for ever.
+    let metadata = std::fs::symlink_metadata(&path).map_err(io)?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_symlink() { "a link" } else { "no file" };
+        return Err(wrong(format!("in '{}', {kind}", path.display()), "a file beside the model".to_owned()));
+    }
+    let size = metadata.len();
     if length != bytes as u64 || offset.checked_add(length).is_none_or(|end| end > size) {
         return Err(wrong(
             format!("at {offset}, {length} bytes long, in a file of {size}"),

@@ -157,6 +157,19 @@ pub fn python_with_torch() -> Option<PathBuf> {
     found
 }
 
+/// The Python of [`python_with_torch`], if it has this module too.
+pub fn python_with(module: &str) -> Option<PathBuf> {
+    let python = python_with_torch()?;
+    let found =
+        std::process::Command::new(&python).args(["-c", &format!("import {module}")]).output().unwrap();
+    if !found.status.success() {
+        assert!(std::env::var_os("CI").is_none(), "CI must have the Python module {module}");
+        eprintln!("SKIPPED: the Python that ANOMALENS_PYTHON_TORCH names has no {module}");
+        return None;
+    }
+    Some(python)
+}
+
 /// Runs a Python script with arguments; its output.
 pub fn python(python: &Path, script: &str, arguments: &[&Path]) -> String {
     let output = std::process::Command::new(python).args(["-c", script]).args(arguments).output().unwrap();

@@ -21,12 +21,7 @@ pub(crate) fn manifest(preset: &Preset, gate: &str) -> Manifest {
         clamp: "none".into(),
         target: "portable".into(),
         precision: "f32".into(),
-        verification: Verification {
-            gate: gate.into(),
-            engines: vec![],
-            note: String::new(),
-            checks: vec![],
-        },
+        verification: Verification { gate: gate.into(), ..Verification::default() },
         files: Default::default(),
     }
 }
@@ -172,19 +167,79 @@ fn an_unverified_bundle_must_be_accepted() {
     let folder = bundle();
     seal(folder.path(), &mut manifest(&preset(), "none"));
     let error = refused(folder.path()).to_string();
-    assert!(error.contains("--unverified") && error.contains("--gate full"), "{error}");
+    let command = format!("`anomalens-export verify {}`", folder.path().display());
+    assert!(error.contains("--unverified") && error.contains(&command), "{error}");
+    assert!(error.contains("never compared"), "{error}");
     assert!(Bundle::open(folder.path(), tract().as_ref(), true).is_ok());
 }
 
 #[test]
-fn a_bundle_for_another_machine_says_how_to_verify_it_there() {
+fn a_bundle_that_could_not_be_verified_says_what_was_wanting() {
+    for (target, precision, options) in [
+        ("ort-cuda", "f32", " --device cuda --held-out IMAGES"),
+        ("portable", "f16", " --held-out IMAGES"),
+        ("portable", "f32", ""),
+    ] {
+        let folder = bundle();
+        let mut manifest = manifest(&preset(), "none");
+        (manifest.target, manifest.precision) = (target.into(), precision.into());
+        manifest.verification.wanting = vec!["an engine".into(), "held-out images".into()];
+        seal(folder.path(), &mut manifest);
+        let error = refused(folder.path());
+        assert!(matches!(&error, OpenError::Unverified { .. }), "{error}");
+        let error = error.to_string();
+        let command = format!("`anomalens-export verify {}{options}`", folder.path().display());
+        assert!(
+            error.contains("wanting an engine, and held-out images") && error.contains(&command),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_bundle_for_another_engine_says_which() {
+    for (target, precision, way_out) in [
+        ("ort-cuda", "f32", "--engine ort --device cuda"),
+        ("ort-cuda", "f16", "--engine ort --device cuda"),
+        ("portable", "f16", "--engine ort,"),
+        ("another", "f32", "the version that wrote"),
+        ("portable", "f8", "--precision f32"),
+    ] {
+        let mut engines = vec![tract()];
+        // ONNX Runtime on the processor runs portable f16.
+        if (target, precision) != ("portable", "f16") {
+            let options = EngineOptions { choice: EngineChoice::Ort, ..EngineOptions::default() };
+            engines.extend(crate::engine::open(&options));
+        }
+        for (engine, gate) in engines.iter().flat_map(|engine| [(engine, "full"), (engine, "none")]) {
+            let folder = bundle();
+            let mut manifest = manifest(&preset(), gate);
+            (manifest.target, manifest.precision) = (target.into(), precision.into());
+            seal(folder.path(), &mut manifest);
+            // Its graphs would be loaded: what is wrong is known before the engine stumbles over it, or does not.
+            let error = Bundle::open(folder.path(), engine.as_ref(), gate == "none").map(drop).unwrap_err();
+            assert!(matches!(&error, OpenError::Target { .. }), "{error}");
+            let error = error.to_string();
+            for part in [format!("for {target} in {precision}").as_str(), way_out, engine.describe().as_str()]
+            {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn onnx_runtime_runs_portable_f16_on_the_processor() {
+    let options = EngineOptions { choice: EngineChoice::Ort, ..EngineOptions::default() };
+    let Ok(engine) = crate::engine::open(&options) else {
+        assert!(std::env::var_os("CI").is_none(), "CI must have ONNX Runtime");
+        return eprintln!("SKIPPED: without ONNX Runtime");
+    };
     let folder = bundle();
-    let mut manifest = manifest(&preset(), "none");
-    manifest.target = "ort-cuda".into();
+    let mut manifest = manifest(&preset(), "full");
+    manifest.precision = "f16".into();
     seal(folder.path(), &mut manifest);
-    let error = refused(folder.path()).to_string();
-    let command = format!("anomalens-export verify {} --device cuda", folder.path().display());
-    assert!(error.contains("ort-cuda") && error.contains(&command), "{error}");
+    assert!(Bundle::open(folder.path(), engine.as_ref(), false).is_ok());
 }
 
 #[test]

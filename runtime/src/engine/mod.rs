@@ -64,6 +64,10 @@ pub trait Engine: Send {
     /// Name, version and device, e.g. `ort 1.31.1 (cpu)`; for `auto` also why ONNX Runtime was not taken.
     fn describe(&self) -> String;
 
+    /// Whether it runs a U-Net of this target and precision, as a manifest names them, in the way that was meant: by the
+    /// kernels that it is lowered for, with sums of enough bits.
+    fn can_run(&self, target: &str, precision: &str) -> bool;
+
     /// Loads an ONNX graph.
     ///
     /// Errors: [`EngineError::Model`]; [`EngineError::Device`].

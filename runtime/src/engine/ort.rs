@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anomalens_models::graph::{DType, Tensor};
+use anomalens_models::manifest::{ORT_CUDA, PORTABLE};
+use anomalens_models::weights::Precision;
 use ndarray::ArrayD;
 use ort::ep;
 use ort::session::builder::SessionBuilder;
@@ -66,6 +68,11 @@ impl Engine for OrtEngine {
     fn describe(&self) -> String {
         let tf32 = if self.options.tf32 && self.options.device != Device::Cpu { ", tf32" } else { "" };
         format!("ort {} ({}{tf32})", self.library.version, self.options.device)
+    }
+
+    fn can_run(&self, target: &str, precision: &str) -> bool {
+        let device = target == PORTABLE || (target == ORT_CUDA && self.options.device != Device::Cpu);
+        device && Precision::by_name(precision).is_some()
     }
 
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {

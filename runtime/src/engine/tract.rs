@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anomalens_models::graph::{DType, Tensor};
+use anomalens_models::manifest::PORTABLE;
+use anomalens_models::weights::Precision;
 use ndarray::ArrayD;
 use tract_onnx::pb::{ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use tract_onnx::prelude::*;
@@ -57,6 +59,11 @@ impl TractEngine {
 impl Engine for TractEngine {
     fn describe(&self) -> String {
         format!("tract {TRACT_VERSION} (cpu, threads: {}{})", self.threads, self.note)
+    }
+
+    fn can_run(&self, target: &str, precision: &str) -> bool {
+        // tract sums f16 in f16: ten times as far from f32, and a tiny network takes it minutes.
+        target == PORTABLE && precision == Precision::F32.name()
     }
 
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
