@@ -55,11 +55,11 @@ Examples:
   anomalens-export preset --unet model.pt --classifier class.pt -o mine.toml
   anomalens-export preset --unet model.pt -o mine.toml --image-size 256 --channels image \\
       --schedule linear --timesteps 1000 --heads count:1 --healthy-class 0
-  anomalens-export preset --unet unet/diffusion_pytorch_model.safetensors -o mine.toml --schedule linear \\
-      --timesteps 1000 --channels image
+  anomalens-export preset --unet unet/diffusion_pytorch_model.safetensors -o mine.toml \\
+      --schedule linear --timesteps 1000 --channels image
 
-The first form lists what is to be answered, and what would fit; the second answers it. The third is a UNet2DModel of
-diffusers, whose config.json lies beside it; MONAI's DiffusionModelUNet is told by its tensors, too.
+The first form lists what is to be answered, and what would fit; the second answers it.
+The third is a UNet2DModel of diffusers, whose config.json lies beside it.
 `bundle --preset mine.toml` takes the file."
     )]
     Preset(preset::PresetArgs),
