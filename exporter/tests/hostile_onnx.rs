@@ -156,7 +156,8 @@ fn numbers_that_lie_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     write_weights(folder.path());
     let most = u64::MAX.to_string();
-    let cases: [(&[i64], &[(&str, &str)], &str); 14] = [
+    type Case<'a> = (&'a [i64], &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 14] = [
         (&[2], &[("length", "4")], "8 bytes within the file"),
         (&[2], &[("length", "9")], "8 bytes within the file"),
         (&[2], &[("length", "-8")], "at length '-8'"),

@@ -202,18 +202,17 @@ import monai.bundle
 from monai.bundle.utils import DEFAULT_METADATA
 root, image, output = sys.argv[1:]
 config, meta = root + '/configs/inference.json', root + '/configs/metadata.json'
-parser = monai.bundle.ConfigParser()
-parser.read_config(config)
-parser.read_meta(meta)
-tensors = parser['_meta_']['network_data_format']
+paths = {'bundle_root': root, 'image_file': image, 'output_dir': output}
+workflow = monai.bundle.ConfigWorkflow(config_file=config, meta_file=meta, workflow_type=None, **paths)
+workflow.initialize()
+metadata = workflow.parser['_meta_']
+missing = set(DEFAULT_METADATA) - set(metadata) | set(workflow.check_properties())
 wanted = {'type', 'format', 'modality', 'num_channels', 'spatial_shape', 'dtype', 'value_range', 'is_patch_data', 'channel_def'}
-missing = set(DEFAULT_METADATA) - set(parser['_meta_'])
-for tensor in list(tensors['inputs'].values()) + list(tensors['outputs'].values()):
-    missing |= wanted - set(tensor)
-workflow = monai.bundle.ConfigWorkflow(config_file=config, meta_file=meta, workflow_type=None)
-missing |= set(workflow.check_properties() or [])
+for tensors in metadata['network_data_format'].values():
+    for tensor in tensors.values():
+        missing |= wanted - set(tensor)
 print(json.dumps(sorted(missing)))
-monai.bundle.run(config_file=config, meta_file=meta, bundle_root=root, image_file=image, output_dir=output)
+monai.bundle.run(config_file=config, meta_file=meta, **paths)
 ";
 
 /// MONAI's expressions and ONNX Runtime of Python against the method and the engines of Rust: f32 networks, a hundred steps
@@ -225,7 +224,8 @@ fn monai_translates_as_the_runtime_does() {
     let Some(interpreter) = python_with("onnxruntime, monai.bundle") else { return };
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("bundle");
-    bundle(&folder, true, &["--gate", "quick"]);
+    // Words that MONAI would evaluate, and fail.
+    bundle(&folder, true, &["--gate", "quick", "--note", "$1 / 0"]);
     let manifest = Manifest::read(&folder).unwrap();
     let size = manifest.preset.image.size;
     let pixels = Array3::from_shape_fn((4, size, size), |(c, h, w)| ((c + 2 * h + 3 * w) % 17) as f32 / 16.0);

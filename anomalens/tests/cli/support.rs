@@ -66,6 +66,7 @@ fn bundle(preset: &Preset, unet: Source, classifier: Option<Source>, gate: Gate)
         target: Target::Portable,
         precision: Precision::F32,
         gate,
+        held_out: None,
         note: Some("random <weights>"),
         card: None,
     };

@@ -60,7 +60,7 @@ fn metadata(package: &Package<'_>) -> Value {
     let preset = &manifest.preset;
     let size = preset.image.size;
     let named = |names: &mut dyn Iterator<Item = &str>| -> Map<String, Value> {
-        names.enumerate().map(|(i, name)| (i.to_string(), name.into())).collect()
+        names.enumerate().map(|(i, name)| (i.to_string(), plain(name).into())).collect()
     };
     let channels = || preset.image.channels.iter();
     let modality: Vec<&str> = channels().flat_map(|c| c.modality.iter().map(String::as_str)).collect();
@@ -69,7 +69,7 @@ fn metadata(package: &Package<'_>) -> Value {
         json!({
             "type": "image",
             "format": "magnitude",
-            "modality": modality,
+            "modality": plain(modality),
             "num_channels": channel_def.len(),
             "spatial_shape": [size, size],
             "dtype": "float32",
@@ -87,11 +87,10 @@ fn metadata(package: &Package<'_>) -> Value {
         "pytorch_version": PYTORCH,
         "numpy_version": NUMPY,
         "required_packages_version": { "onnxruntime": ONNX_RUNTIME },
-        "optional_packages_version": {},
-        "name": preset.name,
+        "name": plain(&preset.name),
         "task": "unsupervised anomaly detection: a healthy version of an image, and a map of what was changed",
-        "description": preset.description,
-        "authors": manifest.provenance,
+        "description": plain(&preset.description),
+        "authors": plain(&manifest.provenance),
         "copyright": "with whoever trained the weights; see LICENSE",
         "intended_use": "research; not a medical device, not for diagnostic use",
         "references": [
@@ -105,6 +104,11 @@ fn metadata(package: &Package<'_>) -> Value {
             },
         },
     })
+}
+
+/// A person's words as no more than words: what begins with one of these, MONAI evaluates.
+fn plain(text: &str) -> String {
+    if text.starts_with(['$', '@', '%']) { format!(" {text}") } else { text.to_owned() }
 }
 
 /// inference.json: L, s, healthy class and steps of the preset; every value may be overridden where it is run.
