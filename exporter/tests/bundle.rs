@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anomalens_exporter::gate::{self, Gate, GateError};
+use anomalens_exporter::gate::{self, Gate, GateError, Subject, Written};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
 use anomalens_exporter::parts::Part;
 use anomalens_exporter::target::Target;
@@ -261,7 +261,11 @@ fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
     let random = parts.each_ref().map(|part| RandomWeights::new(7, part.graph.params()));
     let subjects =
         || parts.iter().zip(&random).map(|(part, params)| part.subject(params)).collect::<Vec<_>>();
-    let judge = || gate::run(&bundle, &subjects(), Gate::Quick, &mut |_| ControlFlow::Continue(()));
+    let judge = |subjects: &[Subject<'_>], gate| {
+        let written =
+            Written { folder: &bundle, preset: &preset, subjects, origin: "random numbers", held_out: None };
+        gate::run(&written, gate, &mut |_| ControlFlow::Continue(()))
+    };
     let (path, weights) = (bundle.join(WEIGHTS), Weights::open(&bundle.join(WEIGHTS)).unwrap());
     let names: Vec<String> = weights.names().map(str::to_owned).collect();
     assert_eq!(names.len(), 427 + 405, "golden/names");
@@ -273,7 +277,7 @@ fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
         let mut was = vec![0; length as usize];
         std::fs::File::open(&path).unwrap().read_exact_at(&mut was, offset).unwrap();
         write(&vec![0; length as usize]);
-        let error = judge().map(drop).unwrap_err();
+        let error = judge(&subjects(), Gate::Quick).map(drop).unwrap_err();
         write(&was);
         assert!(matches!(&error, GateError::Parameter { name: found } if found == name), "{name}: {error}");
     }
@@ -283,7 +287,7 @@ fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
         // Among engines both are wrong alike: only the interpreter tells.
         let mut subjects = subjects();
         subjects.retain(|subject| subject.file == file);
-        let result = gate::run(&bundle, &subjects, Gate::Full, &mut |_| ControlFlow::Continue(()));
+        let result = judge(&subjects, Gate::Full);
         assert!(matches!(result, Err(GateError::OverTolerance { .. })), "{file}");
         std::fs::write(bundle.join(file), good).unwrap();
     }

@@ -211,6 +211,7 @@ fn bundle(preset: &Preset, checkpoint: Checkpoint, output: &Path) {
         gate: Gate::Quick,
         note: None,
         card: None,
+        held_out: None,
     };
     write(&request, &mut |_| ControlFlow::Continue(())).unwrap();
 }
