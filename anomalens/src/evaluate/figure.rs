@@ -195,16 +195,25 @@ pub struct Figure {
     pub interval: Option<Interval>,
 }
 
-/// The smallest and largest lesion, pixels, of each third of the diseased slices, and its slices as places in `facts`.
-pub fn thirds(facts: &[Facts]) -> [(Option<(usize, usize)>, Vec<usize>); 3] {
+/// A third of the diseased slices, by the lesion's size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Third {
+    /// Its smallest and its largest lesion, pixels.
+    pub pixels: Option<(usize, usize)>,
+    /// Its slices, as places in the facts.
+    places: Vec<usize>,
+}
+
+/// The thirds, smallest lesions first.
+pub fn thirds(facts: &[Facts]) -> [Third; 3] {
     let mut diseased: Vec<usize> = (0..facts.len()).filter(|&place| facts[place].diseased()).collect();
     // Lesions of one size stay in the cohort's order, so that the thirds are always the same.
     diseased.sort_by_key(|&place| (facts[place].lesion_pixels, facts[place].index));
     let n = diseased.len();
     std::array::from_fn(|third| {
-        let places = &diseased[n * third / 3..n * (third + 1) / 3];
+        let places = diseased[n * third / 3..n * (third + 1) / 3].to_vec();
         let pixels = |place: Option<&usize>| place.map(|&place| facts[place].lesion_pixels);
-        (pixels(places.first()).zip(pixels(places.last())), places.to_vec())
+        Third { pixels: pixels(places.first()).zip(pixels(places.last())), places }
     })
 }
 
@@ -214,7 +223,7 @@ pub fn thirds(facts: &[Facts]) -> [(Option<(usize, usize)>, Vec<usize>); 3] {
 pub fn figures(scores: &Scores) -> Result<Vec<Figure>, MetricError> {
     let subjects = scores.volumes.len();
     let bootstrap = Bootstrap::new(subjects, SEED);
-    let thirds = thirds(&scores.facts).map(|third| third.1);
+    let thirds = thirds(&scores.facts);
     let curve = |part: Part, region: Region| {
         let facts = &scores.facts;
         let subject =
@@ -240,7 +249,7 @@ pub fn figures(scores: &Scores) -> Result<Vec<Figure>, MetricError> {
     };
     let figure = |row: &Row| match row.of {
         Of::Slices(of) => mean(over(&mut (0..scores.slices.len()), &of)),
-        Of::Third(third, of) => mean(over(&mut thirds[third].iter().copied(), &of)),
+        Of::Third(third, of) => mean(over(&mut thirds[third].places.iter().copied(), &of)),
         Of::Volumes(of) => mean(Means::new(subjects, scores.volumes.iter().map(of).enumerate())),
         Of::Healthy => mean(healthy()),
         Of::Pixels(part, region, of) => {

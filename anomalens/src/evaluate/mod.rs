@@ -181,7 +181,7 @@ fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results
             seconds,
         },
         items: facts.iter().map(|fact| cohort.item(fact.index).clone()).collect(),
-        thirds: figure::thirds(&facts).map(|third| third.0),
+        thirds: figure::thirds(&facts).map(|third| third.pixels),
         volumes,
         facts,
         methods,

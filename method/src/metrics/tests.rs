@@ -162,8 +162,8 @@ fn a_pool_ranks_as_one_long_list_does() {
     let mut all = Pool::default();
     images.iter().for_each(|(scores, truth, inside)| all.push(scores, truth, inside).unwrap());
     let ranked = all.rank();
-    // Of images 0, 2, 4 alone, and by subjects of two images each.
-    let subject = |image: usize| (image % 2 == 0).then_some(image / 4);
+    // Images 0 and 2 are of subject 0, image 4 of subject 1, the others of none.
+    let subject = |image: usize| image.is_multiple_of(2).then_some(image / 4);
     let list = |region: Region, weights: &[usize]| {
         let (mut scores, mut truth) = (vec![], vec![]);
         for (i, image) in images.iter().enumerate() {

@@ -54,7 +54,10 @@ fn slices_are_averaged_and_split_by_the_lesions_size() {
     close(value("dice_otsu_small"), 0.3);
     close(value("dice_otsu_medium"), 0.6);
     close(value("dice_otsu_large"), 0.9);
-    assert_eq!(thirds(&all.facts).map(|third| third.0), [Some((10, 10)), Some((20, 20)), Some((50, 50))]);
+    assert_eq!(
+        thirds(&all.facts).map(|third| third.pixels),
+        [Some((10, 10)), Some((20, 20)), Some((50, 50))]
+    );
     close(value("level_healthy"), 0.15);
     close(value("level_lesion"), 3.0);
     close(value("level_ratio"), 0.05);
