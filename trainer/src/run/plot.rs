@@ -1,34 +1,27 @@
 //! `progress.png`: the curves of a run, from its metrics.
 
-use std::sync::Once;
+pub use anomalens_plot::titled;
 
-use image::{RgbImage, imageops};
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontStyle, register_font};
+use anomalens_plot::{Axis, Chart, Corner, Line, Look, PlotError, Ticks};
+use image::RgbImage;
 use serde_json::{Map, Value};
 
 /// Pixels.
 const WIDTH: u32 = 1200;
-const TITLE: u32 = 64;
 const TALL: u32 = 380;
 const SHORT: u32 = 300;
-
-/// Up to so many points are shown one by one.
-const FEW: usize = 40;
 
 /// Lines of one figure share a range.
 struct Panel {
     title: &'static str,
-    axis: Axis,
+    values: Values,
     /// Names in `metrics.jsonl` and what the legend calls them.
     lines: &'static [(&'static str, &'static str)],
 }
 
 /// How values are laid out.
 #[derive(Clone, Copy, PartialEq)]
-enum Axis {
+enum Values {
     /// Powers of ten.
     Logarithm,
     /// From 0 to the largest.
@@ -41,7 +34,7 @@ enum Axis {
 const PANELS: [Panel; 6] = [
     Panel {
         title: "loss of the noise predictor (logarithmic)",
-        axis: Axis::Logarithm,
+        values: Values::Logarithm,
         lines: &[
             ("mse", "mean squared error of the noise"),
             ("bound", "variational bound, bits a dimension"),
@@ -49,12 +42,12 @@ const PANELS: [Panel; 6] = [
     },
     Panel {
         title: "cross-entropy of the classifier, nats",
-        axis: Axis::FromZero,
+        values: Values::FromZero,
         lines: &[("cross_entropy", "training"), ("validation_cross_entropy", "held-out images")],
     },
     Panel {
         title: "accuracy by noise level",
-        axis: Axis::Share,
+        values: Values::Share,
         lines: &[
             ("accuracy_1", "lowest quarter of the levels"),
             ("accuracy_2", "second"),
@@ -64,7 +57,7 @@ const PANELS: [Panel; 6] = [
     },
     Panel {
         title: "held-out images",
-        axis: Axis::Share,
+        values: Values::Share,
         lines: &[
             ("validation_dice", "Dice"),
             ("validation_auroc", "AUROC of pixels"),
@@ -73,29 +66,23 @@ const PANELS: [Panel; 6] = [
     },
     Panel {
         title: "held-out images: what encoding and decoding change",
-        axis: Axis::FromZero,
+        values: Values::FromZero,
         lines: &[("validation_round_trip", "mean difference of a pixel")],
     },
     Panel {
         title: "norm of the gradient (logarithmic)",
-        axis: Axis::Logarithm,
+        values: Values::Logarithm,
         lines: &[("gradient_norm", "before clipping")],
     },
 ];
 
-/// Colours that differ for every sort of eye (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
-
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+/// A name in the legend, and the points.
 type Curve = (&'static str, Vec<(f64, f64)>);
 
 /// Draws the lines of `metrics.jsonl`; there may be none.
 ///
-/// Errors: those of the drawing library.
-pub fn draw(title: &str, metrics: &[Map<String, Value>]) -> Result<RgbImage, Fault> {
-    know_the_font();
+/// Errors: [`PlotError`].
+pub fn draw(title: &str, metrics: &[Map<String, Value>]) -> Result<RgbImage, PlotError> {
     let panels: Vec<(&Panel, Vec<Curve>)> = PANELS
         .iter()
         .map(|panel| (panel, curves(panel, metrics)))
@@ -103,57 +90,11 @@ pub fn draw(title: &str, metrics: &[Map<String, Value>]) -> Result<RgbImage, Fau
         .collect();
     let steps = panels.iter().flat_map(|(_, curves)| curves).flat_map(|(_, points)| points).map(|p| p.0);
     let last = steps.fold(1.0, f64::max);
-    let rows = panels.len().saturating_sub(1).div_ceil(2) as u32;
-    let height = TALL + rows * SHORT;
-    let mut pixels = vec![255; (WIDTH * height * 3) as usize];
-    {
-        let root = BitMapBackend::with_buffer(&mut pixels, (WIDTH, height)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let (large, small) = root.split_vertically(TALL);
-        match panels.split_first() {
-            None => large.draw_text("no metrics yet", &style(20, &BLACK), (WIDTH as i32 / 2, 100))?,
-            Some(((panel, curves), rest)) => {
-                chart(&large, panel, curves, last)?;
-                let places = small.split_evenly((rows.max(1) as usize, 2));
-                for ((panel, curves), place) in rest.iter().zip(&places) {
-                    chart(place, panel, curves, last)?;
-                }
-            }
-        }
-        root.present()?;
-    }
-    titled(title, &RgbImage::from_raw(WIDTH, height, pixels).expect("as many bytes as pixels"))
-}
-
-/// A picture under its title and the warning that it is not for diagnostic use.
-///
-/// Errors: those of the drawing library.
-pub fn titled(title: &str, picture: &RgbImage) -> Result<RgbImage, Fault> {
-    know_the_font();
-    let (width, height) = (picture.width(), picture.height() + TITLE);
-    let mut pixels = vec![255; (width * height * 3) as usize];
-    {
-        let root = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
-        let middle = width as i32 / 2;
-        root.draw_text(title, &style(26, &BLACK), (middle, 22))?;
-        root.draw_text("not for diagnostic use", &style(18, &RGBColor(160, 0, 0)), (middle, 48))?;
-        root.present()?;
-    }
-    let mut all = RgbImage::from_raw(width, height, pixels).expect("as many bytes as pixels");
-    imageops::replace(&mut all, picture, 0, i64::from(TITLE));
-    Ok(all)
-}
-
-fn know_the_font() {
-    static FONT: Once = Once::new();
-    FONT.call_once(|| {
-        // It is a sound font: the test below draws with it.
-        let _ = register_font("sans-serif", FontStyle::Normal, notosans::REGULAR_TTF);
-    });
-}
-
-fn style(size: i32, colour: &RGBColor) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(colour).pos(Pos::new(HPos::Center, VPos::Center))
+    let mut charts = panels.iter().map(|(panel, curves)| chart(panel, curves, last));
+    let Some(first) = charts.next() else {
+        return anomalens_plot::blank(title, "no metrics yet", (WIDTH, TALL));
+    };
+    anomalens_plot::stacked(title, &first, &charts.collect::<Vec<_>>(), (WIDTH, TALL, SHORT))
 }
 
 /// Every line of a panel that has values, on the panel's axis.
@@ -161,90 +102,40 @@ fn curves(panel: &Panel, metrics: &[Map<String, Value>]) -> Vec<Curve> {
     let curve = |&(name, label): &(&'static str, &'static str)| {
         let value = |line: &Map<String, Value>, key: &str| line.get(key).and_then(Value::as_f64);
         let points = metrics.iter().filter_map(|line| Some((value(line, "step")?, value(line, name)?)));
-        let points: Vec<(f64, f64)> = match panel.axis {
-            Axis::Logarithm => points.filter(|(_, y)| *y > 0.0).map(|(x, y)| (x, y.log10())).collect(),
-            Axis::FromZero | Axis::Share => points.collect(),
+        let points: Vec<(f64, f64)> = match panel.values {
+            Values::Logarithm => points.filter(|(_, y)| *y > 0.0).map(|(x, y)| (x, y.log10())).collect(),
+            Values::FromZero | Values::Share => points.collect(),
         };
         (label, points)
     };
     panel.lines.iter().map(curve).filter(|(_, points)| !points.is_empty()).collect()
 }
 
-fn chart(area: &Area<'_>, panel: &Panel, curves: &[Curve], last: f64) -> Result<(), Fault> {
+fn chart(panel: &Panel, curves: &[Curve], last: f64) -> Chart {
     let points = || curves.iter().flat_map(|(_, points)| points);
     let (least, most) = points().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p.1), b.max(p.1)));
-    let (low, high) = match panel.axis {
-        Axis::Share => (0.0, 1.0),
-        Axis::FromZero => (0.0, 1.05 * most.max(1e-6)),
-        Axis::Logarithm => (least - 0.1, most + 0.1),
+    let (range, ticks, corner) = match panel.values {
+        Values::Share => ((0.0, 1.0), Ticks::Numbers, Corner::LowerRight),
+        Values::FromZero => ((0.0, 1.05 * most.max(1e-6)), Ticks::Numbers, Corner::UpperRight),
+        Values::Logarithm => ((least - 0.1, most + 0.1), Ticks::Powers, Corner::UpperRight),
     };
-    let mut chart = ChartBuilder::on(area)
-        .margin(12)
-        .margin_right(28)
-        .caption(panel.title, ("sans-serif", 20))
-        .x_label_area_size(42)
-        .y_label_area_size(64)
-        .build_cartesian_2d(0.0..last, low..high)?;
-    let label = |v: &f64| match panel.axis {
-        Axis::Logarithm => digits(10f64.powf(*v)),
-        Axis::FromZero | Axis::Share => digits(*v),
+    let line = |(place, (name, points)): (usize, &Curve)| Line {
+        name: (*name).to_owned(),
+        points: points.clone(),
+        look: Look::Solid(place),
     };
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .x_labels(8)
-        .x_label_formatter(&|v| format!("{v:.0}"))
-        .y_label_formatter(&label)
-        .y_labels(7)
-        .label_style(("sans-serif", 15))
-        .axis_desc_style(("sans-serif", 16))
-        .light_line_style(RGBColor(245, 245, 245))
-        .bold_line_style(RGBColor(225, 225, 225))
-        .draw()?;
-    for ((name, points), colour) in curves.iter().zip(COLOURS) {
-        let style = ShapeStyle { color: colour.to_rgba(), filled: true, stroke_width: 2 };
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        // A line of one point is seen by its point alone.
-        if points.len() <= FEW {
-            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, style)))?;
-        }
-    }
-    let place = match panel.axis {
-        Axis::Share => SeriesLabelPosition::LowerRight,
-        Axis::Logarithm | Axis::FromZero => SeriesLabelPosition::UpperRight,
-    };
-    chart
-        .configure_series_labels()
-        .position(place)
-        .background_style(WHITE.mix(0.8))
-        .border_style(RGBColor(200, 200, 200))
-        .label_font(("sans-serif", 15))
-        .draw()?;
-    Ok(())
-}
-
-/// A number with two or three digits that say something.
-fn digits(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".into(),
-        v if v >= 100.0 => format!("{value:.0}"),
-        v => {
-            let places = (1 - v.log10().floor() as i32).max(0) as usize;
-            let text = format!("{value:.places$}");
-            if text.contains('.') {
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            } else {
-                text
-            }
-        }
+    Chart {
+        title: panel.title.to_owned(),
+        x: Axis { label: "step".into(), range: (0.0, last), ticks: Ticks::Numbers },
+        y: Axis { label: String::new(), range, ticks },
+        lines: curves.iter().enumerate().map(line).collect(),
+        legend: Some(corner),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use anomalens_plot::{COLOURS, TITLE};
     use serde_json::json;
 
     use super::*;
@@ -258,10 +149,8 @@ mod tests {
         (1..=lines).map(line).collect()
     }
 
-    fn ink(picture: &RgbImage, colour: RGBColor) -> usize {
-        let close = |p: &&image::Rgb<u8>| {
-            p.0.iter().zip([colour.0, colour.1, colour.2]).all(|(&a, b)| a.abs_diff(b) < 8)
-        };
+    fn ink(picture: &RgbImage, colour: [u8; 3]) -> usize {
+        let close = |p: &&image::Rgb<u8>| p.0.iter().zip(colour).all(|(&a, b)| a.abs_diff(b) < 8);
         picture.pixels().filter(close).count()
     }
 
@@ -271,7 +160,7 @@ mod tests {
             let picture = draw("title", &metrics(lines)).unwrap();
             assert_eq!(picture.height(), TITLE + TALL + rows * SHORT, "{case}");
             // Letters, and a curve if there is one.
-            assert!(ink(&picture, BLACK) > 100, "{case}");
+            assert!(ink(&picture, [0; 3]) > 100, "{case}");
             assert_eq!(ink(&picture, COLOURS[0]) > 20, lines > 0, "{case}");
         }
         // Values that a logarithm cannot show, or that are none, are left out.
@@ -279,20 +168,5 @@ mod tests {
         odd[1].insert("gradient_norm".into(), json!(0.0));
         odd[2].insert("cross_entropy".into(), Value::Null);
         assert_eq!(draw("title", &odd).unwrap().height(), TITLE + TALL + SHORT);
-    }
-
-    #[test]
-    fn the_axis_says_what_a_reader_can_read() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (0.6, "0.6"),
-            (0.25, "0.25"),
-            (0.0316, "0.032"),
-            (1.0, "1"),
-            (1.58, "1.6"),
-            (250.4, "250"),
-        ] {
-            assert_eq!(digits(value), expected);
-        }
     }
 }
