@@ -9,6 +9,7 @@ use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
+use crate::sweep::{RoundtripArgs, SweepArgs};
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -28,7 +29,11 @@ pub enum Command {
     Translate(Box<TranslateArgs>),
     /// Score a bundle on labelled images with masks, baselines without a network beside it
     Evaluate(Box<EvaluateArgs>),
-    /// Score what several machines have evaluated, each a part
+    /// Score a grid of noise levels and gradient scales, and plot it
+    Sweep(Box<SweepArgs>),
+    /// Encode and decode without guidance: how well images are recovered from each noise level
+    Roundtrip(Box<RoundtripArgs>),
+    /// Score what several machines have evaluated or swept, each a part
     Merge(MergeArgs),
     /// Say what a bundle holds, or what would be done with an image and why
     Inspect(InspectArgs),

@@ -3,7 +3,9 @@
 //! ```text
 //! translate: read (DICOM or .npy) -> normalise -> frame -> runtime::translate -> undo -> write, report.html
 //! evaluate:  a cohort with masks; runtime::translate -> scores, baselines' beside them
-//! merge:     the same, of parts that several machines have translated
+//! sweep:     the same over a grid of noise levels and gradient scales, encoding once
+//! roundtrip: how well images are recovered from each noise level, unguided
+//! merge:     any of the three, of parts that several machines have translated
 //! inspect:   a bundle; or what would be done with an image, and why
 //! doctor:    what this machine can compute with
 //! ```
@@ -19,6 +21,7 @@ mod interrupt;
 mod picture;
 mod progress;
 mod report;
+mod sweep;
 mod translate;
 
 use std::io::Write;
@@ -43,6 +46,8 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Translate(args) => translate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Roundtrip(args) => sweep::roundtrip(args),
         Command::Merge(args) => evaluate::merge(args),
         Command::Inspect(args) => {
             let (text, outcome) = inspect::run(args)?;

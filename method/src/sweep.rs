@@ -17,15 +17,13 @@ use crate::ddim::{
     self, ClassLabel, DdimError, GradientScale, Guidance, Guide, NoisePredictor, NoisyImage, Plan, StepDone,
 };
 
-/// Which L and which s; every pair is run.
+/// Which pairs of L and s are run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grid {
-    /// The steps of the longest run; a run to a smaller level makes those below it. It holds every level of `levels`.
+    /// The steps of the longest run; a run to a smaller level makes those below it. It holds every level of `pairs`.
     pub trajectory: Trajectory,
-    /// L.
-    pub levels: Vec<NoiseLevel>,
-    /// s; 0 makes round trips.
-    pub scales: Vec<GradientScale>,
+    /// L and s; s = 0 makes round trips.
+    pub pairs: Vec<(NoiseLevel, GradientScale)>,
     /// The class that means "healthy".
     pub healthy_class: ClassLabel,
 }
@@ -42,16 +40,34 @@ pub struct Point {
 }
 
 impl Grid {
+    /// Every one of `levels` with every one of `scales`.
+    pub fn product(levels: &[NoiseLevel], scales: &[GradientScale]) -> Vec<(NoiseLevel, GradientScale)> {
+        levels.iter().flat_map(|&level| scales.iter().map(move |&scale| (level, scale))).collect()
+    }
+
+    /// The levels, rising, each once.
+    pub fn levels(&self) -> Vec<NoiseLevel> {
+        let mut levels: Vec<_> = self.pairs.iter().map(|pair| pair.0).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        levels
+    }
+
+    /// The largest s.
+    pub fn largest_scale(&self) -> GradientScale {
+        self.pairs.iter().map(|pair| pair.1).fold(GradientScale::NONE, |a, b| if b > a { b } else { a })
+    }
+
     /// Steps that [`sweep`] makes on one batch: calls of the noise predictor.
     pub fn steps(&self) -> usize {
         let to = |level: &NoiseLevel| self.trajectory.levels().iter().filter(|l| *l <= level).count() - 1;
-        let up = self.levels.iter().map(to).max().unwrap_or(0);
-        up + self.scales.len() * self.levels.iter().map(to).sum::<usize>()
+        let up = self.levels().last().map_or(0, to);
+        up + self.pairs.iter().map(|(level, _)| to(level)).sum::<usize>()
     }
 }
 
-/// Runs a grid on a batch of images [N, C, H, W]; `found` is given each pair as it is done, by rising level and then by the order
-/// of the scales. Without a guide only s = 0 has a meaning.
+/// Runs a grid on a batch of images [N, C, H, W]; `found` is given each pair as it is done, by rising level and then in the order
+/// of the pairs; [`ControlFlow::Break`] cancels. Without a guide only s = 0 has a meaning.
 ///
 /// Errors: [`DdimError::Schedule`] for a level that is not one of the trajectory's, and those of [`ddim::decode_guided`].
 pub fn sweep(
@@ -61,11 +77,9 @@ pub fn sweep(
     grid: &Grid,
     images: Array4<f32>,
     on_step: &mut dyn FnMut(&StepDone<'_>) -> ControlFlow<()>,
-    found: &mut dyn FnMut(Point),
+    found: &mut dyn FnMut(Point) -> ControlFlow<()>,
 ) -> Result<(), DdimError> {
-    let mut levels = grid.levels.clone();
-    levels.sort_unstable();
-    levels.dedup();
+    let levels = grid.levels();
     let plans: Vec<Plan> = levels
         .iter()
         .map(|&level| Plan::paper(schedule, &grid.trajectory.up_to(level)?))
@@ -80,12 +94,17 @@ pub fn sweep(
         on_step(step)
     })?;
     for (plan, x) in plans.iter().zip(&encoded) {
-        for &scale in &grid.scales {
+        let scales = grid.pairs.iter().filter(|pair| pair.0 == x.level()).map(|pair| pair.1);
+        for scale in scales {
             let guidance =
                 guide.as_deref_mut().map(|guide| Guidance { guide: guide as &mut dyn Guide, scale });
             let healthy =
                 ddim::decode_guided(plan, net, guidance, grid.healthy_class, x.clone(), &mut *on_step)?;
-            found(Point { level: x.level(), scale, healthy: healthy.into_pixels() });
+            let point = Point { level: x.level(), scale, healthy: healthy.into_pixels() };
+            if found(point).is_break() {
+                let total = plan.decode().len();
+                return Err(DdimError::Cancelled { done: total, total });
+            }
         }
     }
     Ok(())

@@ -6,10 +6,13 @@
 //! UnitImage [C, H, W] ────────────> translate: anomalens_method over these networks ────────────> AnomalyMap
 //! ```
 //!
+//! `sweep` does it for many noise levels and gradient scales, encoding once.
+//!
 //! This crate sees neither DICOM nor torch: images come in as [`anomalens_models::image::UnitImage`].
 
 pub mod bundle;
 pub mod engine;
+pub mod sweep;
 pub mod translate;
 
 #[cfg(test)]

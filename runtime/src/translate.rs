@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::ddim::{GradientScale, Guide, NoisePredictor};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
+use anomalens_models::schedule::Schedule;
 
 use crate::bundle::Bundle;
 
@@ -52,15 +53,28 @@ pub fn translate(
     options: &Options,
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
-    let name = || bundle.folder.display().to_string();
+    let (net, guide, schedule) = networks(bundle, images, options)?;
+    Ok(translate::translate(net, guide, schedule, images, options, on_step)?)
+}
+
+/// The networks of a bundle that translates these images, and the schedule; without a guide where the bundle has none and the
+/// options want none.
+///
+/// Errors: [`TranslateError`].
+pub(crate) fn networks<'a>(
+    bundle: &'a mut Bundle,
+    images: &[UnitImage],
+    options: &Options,
+) -> Result<(&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule), TranslateError> {
+    let name = bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
     let classifier = bundle.classifier.as_ref().map(|_| preset.classifier.classes);
     translate::check(preset, classifier, images, options)?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),
         None if options.scale == GradientScale::NONE => None,
-        None => return Err(TranslateError::NoClassifier { bundle: name(), found: options.scale.get() }),
+        None => return Err(TranslateError::NoClassifier { bundle: name, found: options.scale.get() }),
     };
-    let net = bundle.unet.as_mut().ok_or_else(|| TranslateError::NoUnet { bundle: name() })?;
-    Ok(translate::translate(net, guide, &bundle.schedule, images, options, on_step)?)
+    let net = bundle.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
+    Ok((net, guide, &bundle.schedule))
 }

@@ -1,4 +1,4 @@
-//! `merge`: the parts that several machines have translated, put together and scored as one run.
+//! `merge`: the parts of an evaluation, or of a grid, that several machines have translated, put together and scored as one run.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use super::shard::Shard;
 use super::store::Store;
 use super::{conclude, plan};
 use crate::failure::Outcome;
+use crate::sweep;
 
 /// Why parts do not make a whole.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +118,10 @@ pub fn run(args: &MergeArgs) -> Result<Outcome> {
         store.adopt(part)?;
     }
     eprintln!("merged: {} slices of {} parts", store.finished(), parts.len());
-    conclude(&cohort, &mut store, whole, &args.out)?;
+    match sweep::Point::of(&whole) {
+        None => conclude(&cohort, &mut store, whole, &args.out)?,
+        Some(_) => sweep::conclude(&cohort, &mut store, whole, &args.out)?,
+    }
     Ok(Outcome::Done)
 }
 

@@ -11,17 +11,17 @@
 
 mod args;
 mod cases;
-mod column;
-mod figure;
+pub mod column;
+pub mod figure;
 mod merge;
-mod page;
+pub mod page;
 mod plan;
-mod record;
-mod results;
-mod score;
-mod shard;
-mod store;
-mod table;
+pub mod record;
+pub mod results;
+pub mod score;
+pub mod shard;
+pub mod store;
+pub mod table;
 mod volume;
 
 use std::ops::ControlFlow;
@@ -38,6 +38,7 @@ use anomalens_runtime::engine::{self, Engine};
 use anomalens_runtime::translate::translate;
 use anyhow::Result;
 
+use crate::args::EngineArgs;
 use crate::failure::{Outcome, Usage};
 use crate::picture;
 use crate::progress::Progress;
@@ -97,9 +98,12 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     let manifest = Manifest::read(&args.bundle)?;
     let mut options = sampler(args, &manifest).map_err(Usage::new)?;
     let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
-    check(&cohort, &manifest)?;
+    if !cohort.has_masks() {
+        return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
+    }
+    fits(&cohort, &manifest)?;
     let engine = engine::open(&options::engine(&args.engine))?;
-    options.batch = args.batch.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 });
+    options.batch = slices_at_once(args.batch, engine.as_ref());
     let sha256 = Manifest::bundle_hash(&args.bundle)?;
     let record = Record {
         settings: settings(args, engine.as_ref(), &options, &sha256, &cohort.fingerprint()?),
@@ -131,8 +135,21 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Images given to the networks at once: as many as were asked for, or as many as an engine takes well.
+pub fn slices_at_once(given: Option<usize>, engine: &dyn Engine) -> usize {
+    given.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 })
+}
+
+/// What computes, as one of the settings.
+pub fn engine_setting(engine: &dyn Engine, args: &EngineArgs) -> (String, String) {
+    let name = engine.describe();
+    let name = name.split(" (").next().unwrap_or_default();
+    let tf32 = if args.tf32 { ", tf32" } else { "" };
+    ("engine".to_owned(), format!("{name}, {}{tf32}", args.device))
+}
+
 /// Which slices are looked at, in which batches.
-fn plan(cohort: &Cohort, record: &Record) -> Plan {
+pub fn plan(cohort: &Cohort, record: &Record) -> Plan {
     let diseased: Vec<bool> = cohort.items().iter().map(|item| item.diseased).collect();
     Plan::new(&diseased, record.batch, record.limit)
 }
@@ -158,7 +175,7 @@ fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) -> R
 }
 
 /// Scores every method on every slice that is looked at.
-fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results> {
+pub fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results> {
     let volumes = volume::volumes(cohort, &store.plan().slices());
     let networks: Vec<_> = record.networks.iter().map(|network| network.method.as_str()).collect();
     let seconds =
@@ -207,12 +224,11 @@ fn sampler(args: &EvaluateArgs, manifest: &Manifest) -> Result<Options> {
 }
 
 /// Whether the bundle is one for these images.
-fn check(cohort: &Cohort, manifest: &Manifest) -> Result<(), EvaluateError> {
+///
+/// Errors: [`EvaluateError::Fit`].
+pub fn fits(cohort: &Cohort, manifest: &Manifest) -> Result<(), EvaluateError> {
     let preset = &manifest.preset;
     let path = cohort.dir().to_owned();
-    if !cohort.has_masks() {
-        return Err(EvaluateError::NoMasks { path });
-    }
     let fit = |what, found, expected| {
         let bundle = preset.name.clone();
         Err(EvaluateError::Fit { path: path.clone(), what, found, expected, bundle })
@@ -245,10 +261,7 @@ fn settings(
 ) -> Settings {
     let mut settings = vec![("bundle".into(), bundle.to_owned()), ("cohort".into(), cohort.to_owned())];
     settings.extend(describe(options));
-    let name = engine.describe();
-    let name = name.split(" (").next().unwrap_or_default();
-    let tf32 = if args.engine.tf32 { ", tf32" } else { "" };
-    settings.push(("engine".into(), format!("{name}, {}{tf32}", args.engine.device)));
+    settings.push(engine_setting(engine, &args.engine));
     settings.push(("batch".into(), options.batch.to_string()));
     settings
 }
@@ -325,11 +338,11 @@ fn translate_all(
 }
 
 /// A slice's name, as errors and pictures have it.
-fn name(cohort: &Cohort, index: usize) -> String {
+pub fn name(cohort: &Cohort, index: usize) -> String {
     let item = cohort.item(index);
     format!("item {index} ({}, slice {})", item.subject, item.slice)
 }
 
-fn unit(cohort: &Cohort, index: usize) -> Result<UnitImage> {
+pub fn unit(cohort: &Cohort, index: usize) -> Result<UnitImage> {
     Ok(UnitImage::new(&name(cohort, index), cohort.image(index)?)?)
 }

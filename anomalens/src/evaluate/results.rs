@@ -158,29 +158,43 @@ impl Results {
 
     /// What was done how, line by line.
     pub fn protocol(&self) -> Vec<String> {
+        let methods =
+            self.methods.iter().map(|method| format!("{}: {}", method.column.name, method.column.what));
+        methods.chain(self.scoring()).collect()
+    }
+
+    /// How methods were scored, whichever they are, line by line.
+    pub fn scoring(&self) -> Vec<String> {
         let text = |text: &str| text.to_owned();
-        let mut lines: Vec<String> = self
-            .methods
-            .iter()
-            .map(|method| format!("{}: {}", method.column.name, method.column.what))
-            .collect();
-        lines.extend([
-            text("mask: the map above a threshold. Otsu's is of each slice by itself; the one threshold is the mean of those \
-                  of the diseased slices, and knows which these are; a best threshold is chosen by the truth, and so is a bound"),
-            text("Dice, AUROC, AUPRC of slices: of diseased slices only, for a healthy one has none; a mean weighs slices \
-                  equally, pixels together weigh equally. AUPRC is the average precision; by chance it is the marked part"),
-            text("image AUROC: whether diseased slices have a higher mean of the map inside the region than healthy ones"),
+        let mut lines = vec![
+            text(
+                "mask: the map above a threshold. Otsu's is of each slice by itself; the one threshold is the mean of those \
+                  of the diseased slices, and knows which these are; a best threshold is chosen by the truth, and so is a bound",
+            ),
+            text(
+                "Dice, AUROC, AUPRC of slices: of diseased slices only, for a healthy one has none; a mean weighs slices \
+                  equally, pixels together weigh equally. AUPRC is the average precision; by chance it is the marked part",
+            ),
+            text(
+                "image AUROC: whether diseased slices have a higher mean of the map inside the region than healthy ones",
+            ),
             format!(
                 "volumes: the scored slices of one subject together, {} of them; their Dice and AUROC count what is marked \
                  on healthy slices, too",
                 self.volumes.len()
             ),
             text("thirds: the diseased slices by the lesion's pixels"),
-            text("level of the map: its mean inside the region, or inside the lesion; in units of the method's own"),
-            text("region: where the cohort's brains.npy says, the brain, or the lungs with the mediastinum; without it, where \
-                  any channel is above 0"),
-            text("masks of lesion and region were used for scoring only: neither network nor its map sees them; the baselines' \
-                  maps see the region, to their favour"),
+            text(
+                "level of the map: its mean inside the region, or inside the lesion; in units of the method's own",
+            ),
+            text(
+                "region: where the cohort's brains.npy says, the brain, or the lungs with the mediastinum; without it, where \
+                  any channel is above 0",
+            ),
+            text(
+                "masks of lesion and region were used for scoring only: neither network nor its map sees them; the baselines' \
+                  maps see the region, to their favour",
+            ),
             format!(
                 "intervals: {} % of {} resamples of the {} subjects, drawn with all their slices; thresholds and thirds stay \
                  as they are; {}",
@@ -189,7 +203,7 @@ impl Results {
                 self.volumes.len(),
                 volume::meaning(&self.origin.cohort[0])
             ),
-        ]);
+        ];
         if self.facts.len() < self.origin.all {
             lines.push(format!(
                 "--limit: {} of the cohort's {} slices, from all over it",

@@ -9,10 +9,10 @@
 //!                 map | map over a channel | mask outline | colour bar
 //! ```
 
-mod colour;
+pub mod colour;
 mod sheet;
 mod text;
-mod tile;
+pub mod tile;
 
 use image::{Rgb, RgbImage, imageops};
 use ndarray::{ArrayView2, ArrayView3, Axis};

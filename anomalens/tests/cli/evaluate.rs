@@ -224,17 +224,21 @@ fn another_batch_changes_last_bits_alone() {
     evaluate(&out, &["--batch", "2"]).expect(1, &["batch 1, now it is 2"]);
 }
 
-/// A run that a signal ends after its first batch: its exit code, and what it said.
+/// A run into `out` that a signal ends after it has kept `part`, its first: its exit code, and what it said.
 #[cfg(unix)]
-fn ended_by(signal: &str, out: &Path, more: &[&str]) -> (Option<i32>, String) {
+pub fn ended_by(
+    signal: &str,
+    command: &assert_cmd::Command,
+    out: &Path,
+    part: &str,
+) -> (Option<i32>, String) {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
-    let template = command(cohort(), tiny(), out, more);
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_anomalens"));
-    program.args(template.get_args()).stderr(Stdio::piped()).stdout(Stdio::null());
+    program.args(command.get_args()).stderr(Stdio::piped()).stdout(Stdio::null());
     let child = program.spawn().unwrap();
     let began = Instant::now();
-    while !out.join("parts/ours-000000.json").exists() {
+    while !out.join("parts").join(part).exists() {
         assert!(began.elapsed() < Duration::from_secs(120), "no batch was finished");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -254,7 +258,8 @@ fn a_run_that_was_stopped_or_killed_goes_on_to_the_same_result() {
     evaluate(&whole, &more).expect(0, &["of which 0 are done"]);
     for (signal, code) in [("-INT", Some(1)), ("-KILL", None)] {
         let out = folder.path().join(signal);
-        let (found, said) = ended_by(signal, &out, &more);
+        let command = command(cohort(), tiny(), &out, &more);
+        let (found, said) = ended_by(signal, &command, &out, "ours-000000.json");
         assert_eq!(found, code, "{said}");
         if signal == "-INT" {
             assert!(said.contains("slices are kept") && said.contains("the same command goes on"), "{said}");

@@ -8,3 +8,4 @@ mod evaluate;
 mod output;
 mod shards;
 mod support;
+mod sweep;

@@ -24,7 +24,10 @@ fn scales(scales: &[f64]) -> Vec<GradientScale> {
 fn run(grid: &Grid, images: Array4<f32>) -> Result<(Vec<Point>, usize), DdimError> {
     let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), Vec::new());
     let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
-    let mut keep = |point| points.push(point);
+    let mut keep = |point| {
+        points.push(point);
+        ControlFlow::Continue(())
+    };
     sweep(&mut net, Some(&mut guide), &linear1000(), grid, images, &mut go, &mut keep)?;
     Ok((points, net.calls.len()))
 }
@@ -35,8 +38,7 @@ fn every_point_is_exactly_what_a_run_of_its_own_gives() {
     let images = images((2, 1, 4, 4));
     let grid = Grid {
         trajectory: Trajectory::every(&schedule, NoiseLevel::new(12)).unwrap(),
-        levels: levels(&[9, 4, 12]),
-        scales: scales(&[0.0, 1.5, 40.0]),
+        pairs: Grid::product(&levels(&[9, 4, 12]), &scales(&[0.0, 1.5, 40.0])),
         healthy_class: ClassLabel::new(0),
     };
     let (points, calls) = run(&grid, images.clone()).unwrap();
@@ -64,11 +66,48 @@ fn every_point_is_exactly_what_a_run_of_its_own_gives() {
 }
 
 #[test]
+fn what_is_left_of_a_grid_is_what_the_whole_one_gives() {
+    let whole = Grid {
+        trajectory: Trajectory::every(&linear1000(), NoiseLevel::new(12)).unwrap(),
+        pairs: Grid::product(&levels(&[4, 12]), &scales(&[0.0, 1.5, 40.0])),
+        healthy_class: ClassLabel::new(0),
+    };
+    let (points, _) = run(&whole, images((2, 1, 4, 4))).unwrap();
+    // One of the higher level, and then two of the lower, for which nothing is encoded beyond it.
+    for left in [vec![5], vec![0, 2]] {
+        let rest = Grid { pairs: left.iter().map(|&i| whole.pairs[i]).collect(), ..whole.clone() };
+        let (again, calls) = run(&rest, images((2, 1, 4, 4))).unwrap();
+        assert_eq!(again, left.iter().map(|&i| points[i].clone()).collect::<Vec<_>>());
+        assert_eq!((calls, rest.steps()), if left.len() == 1 { (24, 24) } else { (12, 12) });
+    }
+    assert_eq!(whole.largest_scale().get(), 40.0);
+}
+
+#[test]
+fn whoever_takes_the_points_can_stop() {
+    let grid = Grid {
+        trajectory: Trajectory::every(&linear1000(), NoiseLevel::new(3)).unwrap(),
+        pairs: Grid::product(&levels(&[3]), &scales(&[1.0, 2.0])),
+        healthy_class: ClassLabel::new(0),
+    };
+    let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), 0);
+    let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut stop = |_| {
+        points += 1;
+        ControlFlow::Break(())
+    };
+    let images = images((1, 1, 2, 2));
+    let error =
+        sweep(&mut net, Some(&mut guide), &linear1000(), &grid, images, &mut go, &mut stop).unwrap_err();
+    assert!(matches!(error, DdimError::Cancelled { .. }), "{error}");
+    assert_eq!(points, 1);
+}
+
+#[test]
 fn a_level_between_the_steps_is_refused() {
     let grid = Grid {
         trajectory: Trajectory::steps(&linear1000(), NoiseLevel::new(100), 10).unwrap(),
-        levels: levels(&[35]),
-        scales: scales(&[1.0]),
+        pairs: Grid::product(&levels(&[35]), &scales(&[1.0])),
         healthy_class: ClassLabel::new(0),
     };
     let error = run(&grid, images((1, 1, 2, 2))).unwrap_err();

@@ -1,0 +1,94 @@
+//! Which levels and scales, on which images, by which bundle.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::{EngineArgs, StepCount};
+use crate::evaluate::shard::Shard;
+
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  Which noise level and gradient scale fit these images; choose on a split that is kept for it:
+    anomalens sweep cohort --split validation --bundle brats --out grid --levels 300,400,500 --scales 0,10,30,100
+  A first look at 20 slices; then, in the same folder, at all of them:
+    anomalens sweep cohort --bundle brats --out grid --levels 250,500 --scales 10,100 --limit 20
+    anomalens sweep cohort --bundle brats --out grid --levels 250,500 --scales 10,100
+  The second of three parts, each on a machine of its own; `anomalens merge` scores them:
+    anomalens sweep cohort --bundle brats --out part-2 --levels 250,500 --scales 10,100 --shard 2/3
+
+Interrupted or killed, it keeps what is finished: the same command goes on from there.
+
+Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
+
+const ROUNDTRIP_EXAMPLES: &str = "\
+Examples:
+  How well images are recovered from each noise level:
+    anomalens roundtrip cohort --bundle brats --out trips --levels 100,200,300,400,500
+  The same without an error of long steps:
+    anomalens roundtrip cohort --bundle brats --out exact --levels 100,300,500 --steps every --limit 8
+
+Interrupted or killed, it keeps what is finished: the same command goes on from there.
+
+Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
+
+/// What a grid of noise levels is run on, and how.
+#[derive(Debug, Args)]
+pub struct GridArgs {
+    /// Folder of images, as `anomalens-cohort` writes it
+    pub cohort: PathBuf,
+    /// The part of it to look at, by `anomalens-cohort split`: train, validation or test [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Folder of the networks, written by `anomalens-export bundle`
+    #[arg(long, value_name = "DIR")]
+    pub bundle: PathBuf,
+    /// Folder for the results; new, empty, or begun by the same command
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// L: the noise levels to encode to, with commas between
+    #[arg(long, value_name = "L,...", value_delimiter = ',', required = true)]
+    pub levels: Vec<usize>,
+    /// N steps a loop to the largest level; a lower one makes those below it; or "every" [default: as many on the average as the bundle's]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<StepCount>,
+    /// P, the spacing of the steps [default: 1 with --steps, else the bundle's]
+    #[arg(long, value_name = "P")]
+    pub spacing: Option<f64>,
+    /// Look at N slices only: diseased and healthy ones by turns, from all over the cohort
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 4 by tract]
+    #[arg(long, value_name = "B")]
+    pub batch: Option<usize>,
+    /// Run part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Take a bundle that no parity gate has passed
+    #[arg(long)]
+    pub unverified: bool,
+    /// What computes.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// A grid of noise levels and gradient scales.
+#[derive(Debug, Args)]
+#[command(after_help = SWEEP_EXAMPLES)]
+pub struct SweepArgs {
+    /// The levels, and on what.
+    #[command(flatten)]
+    pub grid: GridArgs,
+    /// s: the weights of the classifier's gradient, with commas between; 0 needs no classifier
+    #[arg(long, value_name = "S,...", value_delimiter = ',', required = true)]
+    pub scales: Vec<f64>,
+}
+
+/// Round trips from several noise levels.
+#[derive(Debug, Args)]
+#[command(after_help = ROUNDTRIP_EXAMPLES)]
+pub struct RoundtripArgs {
+    /// The levels, and on what.
+    #[command(flatten)]
+    pub grid: GridArgs,
+}
