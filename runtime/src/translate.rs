@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
 
@@ -20,6 +21,14 @@ pub enum TranslateError {
         "bundle '{bundle}' has no U-Net, expected unet.onnx; write the bundle again with anomalens-export bundle --unet"
     )]
     NoUnet {
+        /// The bundle's folder.
+        bundle: String,
+    },
+    /// Saliency without a classifier.
+    #[error(
+        "bundle '{bundle}' has no classifier, whose gradient saliency is; write the bundle again with anomalens-export bundle --classifier"
+    )]
+    NoGradient {
         /// The bundle's folder.
         bundle: String,
     },
@@ -55,7 +64,8 @@ pub fn translate(
     let name = || bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
     let classifier = bundle.classifier.as_ref().map(|_| preset.classifier.classes);
-    translate::check(preset, classifier, images, options)?;
+    translate::check_images(preset, images)?;
+    translate::check_class(options.healthy_class, preset.unet.classes.into_iter().chain(classifier))?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),
         None if options.scale == GradientScale::NONE => None,
@@ -63,4 +73,22 @@ pub fn translate(
     };
     let net = bundle.unet.as_mut().ok_or_else(|| TranslateError::NoUnet { bundle: name() })?;
     Ok(translate::translate(net, guide, &bundle.schedule, images, options, on_step)?)
+}
+
+/// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as
+/// [`saliency::saliency`] has it.
+///
+/// Errors: [`TranslateError`].
+pub fn saliency(
+    bundle: &mut Bundle,
+    images: &[UnitImage],
+    options: &saliency::Options,
+    on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Saliency, TranslateError> {
+    let name = || bundle.folder.display().to_string();
+    let preset = &bundle.manifest.preset;
+    let guide = bundle.classifier.as_mut().ok_or_else(|| TranslateError::NoGradient { bundle: name() })?;
+    translate::check_images(preset, images)?;
+    translate::check_class(options.healthy_class, [preset.classifier.classes])?;
+    Ok(saliency::saliency(guide, images, options, on_batch)?)
 }
