@@ -109,12 +109,12 @@ impl Approach {
     /// Errors: each is the fault of the command line.
     pub fn check(&self, bundle: &Path, manifest: &Manifest) -> Result<()> {
         let bundle = bundle.display().to_string();
-        let (preset, classifier) = (&manifest.preset, manifest.has(CLASSIFIER_GRADIENT));
+        let (networks, classifier) = (manifest.preset.guided()?, manifest.has(CLASSIFIER_GRADIENT));
         match self {
             Self::Guided(options) => {
-                options.plan(&Schedule::new(&preset.schedule)?)?;
+                options.plan(&Schedule::new(&networks.schedule)?)?;
                 batch(options.batch)?;
-                let classes = preset.unet.classes.unwrap_or(preset.classifier.classes);
+                let classes = networks.unet.classes.unwrap_or(networks.classifier.classes);
                 translate::check_class(options.healthy_class, [classes])?;
                 if !classifier && options.scale > GradientScale::NONE {
                     return Err(BundleError::NoClassifier { bundle, found: options.scale.get() }.into());
@@ -122,7 +122,7 @@ impl Approach {
             }
             Self::Saliency(options) => {
                 batch(options.batch)?;
-                translate::check_class(options.healthy_class, [preset.classifier.classes])?;
+                translate::check_class(options.healthy_class, [networks.classifier.classes])?;
                 if !classifier {
                     return Err(BundleError::NoGradient { bundle }.into());
                 }

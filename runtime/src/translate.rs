@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::ddim::{DdimError, GradientScale, Guide};
 use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
+use anomalens_models::preset::{Guided, Preset};
 
 use crate::bundle::Bundle;
 
@@ -51,6 +52,11 @@ impl TranslateError {
     }
 }
 
+/// The guided pair of a preset.
+fn guided(preset: &Preset) -> Result<&Guided, translate::TranslateError> {
+    Ok(preset.guided().map_err(DdimError::from)?)
+}
+
 /// Translates images to the healthy class of a bundle, `options.batch` at a time. `on_step` is called after every
 /// step of every batch; [`ControlFlow::Break`] cancels.
 ///
@@ -63,9 +69,10 @@ pub fn translate(
 ) -> Result<Translation, TranslateError> {
     let name = || bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
-    let classifier = bundle.classifier.as_ref().map(|_| preset.classifier.classes);
+    let networks = guided(preset)?;
+    let classifier = bundle.classifier.as_ref().map(|_| networks.classifier.classes);
     translate::check_images(preset, images)?;
-    translate::check_class(options.healthy_class, preset.unet.classes.into_iter().chain(classifier))?;
+    translate::check_class(options.healthy_class, networks.unet.classes.into_iter().chain(classifier))?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),
         None if options.scale == GradientScale::NONE => None,
@@ -89,6 +96,6 @@ pub fn saliency(
     let preset = &bundle.manifest.preset;
     let guide = bundle.classifier.as_mut().ok_or_else(|| TranslateError::NoGradient { bundle: name() })?;
     translate::check_images(preset, images)?;
-    translate::check_class(options.healthy_class, [preset.classifier.classes])?;
+    translate::check_class(options.healthy_class, [guided(preset)?.classifier.classes])?;
     Ok(saliency::saliency(guide, images, options, on_batch)?)
 }
