@@ -1,11 +1,11 @@
 //! `anomalens`: a DICOM study in; its healthy version, an anomaly map and a mask out.
 //!
 //! ```text
-//! translate: read (DICOM or .npy) -> normalise -> frame -> runtime::translate -> undo -> write, report.html
-//! evaluate:  a cohort with masks; runtime::translate -> scores, baselines' beside them
-//! sweep:     the same over a grid of noise levels and gradient scales, encoding once
+//! translate: read (DICOM or .npy) -> normalise -> frame -> Translator -> undo -> write, report.html
+//! evaluate:  a cohort with masks; a Translator for each method -> scores, baselines' beside them
+//! sweep:     the paper's method over a grid of noise levels and gradient scales, encoding once
 //! roundtrip: how well images are recovered from each noise level, unguided
-//! merge:     any of the three, of parts that several machines have translated
+//! merge:     any of these three, of parts that several machines have translated
 //! inspect:   a bundle; or what would be done with an image, and why
 //! doctor:    what this machine can compute with
 //! ```
@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod sweep;
 mod translate;
+mod translator;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -7,8 +7,8 @@
 //!                                                                         metrics <── otsu::mask <───┘
 //! ```
 //!
-//! The paper's ablation stands beside it: [`ddpm`] takes the place of [`ddim`]. [`baseline`] needs no network: what a network finds
-//! must be more than that.
+//! What the paper compares with stands beside it. [`ddpm`] takes the place of [`ddim`]; [`saliency`] needs the classifier alone.
+//! [`baseline`] needs no network: what a network finds must be more than that.
 //!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
@@ -18,6 +18,7 @@ pub mod ddpm;
 mod histogram;
 pub mod metrics;
 pub mod otsu;
+pub mod saliency;
 pub mod sweep;
 pub mod translate;
 

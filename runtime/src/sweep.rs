@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use anomalens_method::ddim::StepDone;
 use anomalens_method::sweep::{self, Grid, Point};
-use anomalens_method::translate::{self, Options};
+use anomalens_method::translate;
 use anomalens_models::image::UnitImage;
 use ndarray::{Axis, stack};
 
@@ -23,12 +23,7 @@ pub fn sweep(
     found: &mut dyn FnMut(Point) -> ControlFlow<()>,
 ) -> Result<(), TranslateError> {
     let method = translate::TranslateError::from;
-    let options = Options {
-        scale: grid.largest_scale(),
-        healthy_class: grid.healthy_class,
-        ..Options::defaults(&bundle.manifest.preset).map_err(method)?
-    };
-    let (net, guide, schedule) = networks(bundle, images, &options)?;
+    let (net, guide, schedule) = networks(bundle, images, grid.healthy_class, grid.largest_scale())?;
     if images.is_empty() {
         return Err(translate::TranslateError::NoImages.into());
     }

@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{GradientScale, Guide, NoisePredictor};
+use anomalens_method::ddim::{ClassLabel, DdimError, GradientScale, Guide, NoisePredictor};
+use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
+use anomalens_models::preset::{Guided, Preset};
 use anomalens_models::schedule::Schedule;
 
 use crate::bundle::Bundle;
@@ -21,6 +23,14 @@ pub enum TranslateError {
         "bundle '{bundle}' has no U-Net, expected unet.onnx; write the bundle again with anomalens-export bundle --unet"
     )]
     NoUnet {
+        /// The bundle's folder.
+        bundle: String,
+    },
+    /// Saliency without a classifier.
+    #[error(
+        "bundle '{bundle}' has no classifier, whose gradient saliency is; write the bundle again with anomalens-export bundle --classifier"
+    )]
+    NoGradient {
         /// The bundle's folder.
         bundle: String,
     },
@@ -43,6 +53,11 @@ impl TranslateError {
     }
 }
 
+/// The guided pair of a preset.
+fn guided(preset: &Preset) -> Result<&Guided, translate::TranslateError> {
+    Ok(preset.guided().map_err(DdimError::from)?)
+}
+
 /// Translates images to the healthy class of a bundle, `options.batch` at a time. `on_step` is called after every
 /// step of every batch; [`ControlFlow::Break`] cancels.
 ///
@@ -53,28 +68,49 @@ pub fn translate(
     options: &Options,
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
-    let (net, guide, schedule) = networks(bundle, images, options)?;
+    let (net, guide, schedule) = networks(bundle, images, options.healthy_class, options.scale)?;
     Ok(translate::translate(net, guide, schedule, images, options, on_step)?)
 }
 
-/// The networks of a bundle that translates these images, and the schedule; without a guide where the bundle has none and the
-/// options want none.
+/// The networks of a bundle that translates these images to a class, and the schedule; without a guide where the bundle has none
+/// and the scale wants none.
 ///
 /// Errors: [`TranslateError`].
 pub(crate) fn networks<'a>(
     bundle: &'a mut Bundle,
     images: &[UnitImage],
-    options: &Options,
+    healthy_class: ClassLabel,
+    scale: GradientScale,
 ) -> Result<(&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule), TranslateError> {
     let name = bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
-    let classifier = bundle.classifier.as_ref().map(|_| preset.classifier.classes);
-    translate::check(preset, classifier, images, options)?;
+    let networks = guided(preset)?;
+    let classifier = bundle.classifier.as_ref().map(|_| networks.classifier.classes);
+    translate::check_images(preset, images)?;
+    translate::check_class(healthy_class, networks.unet.classes.into_iter().chain(classifier))?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),
-        None if options.scale == GradientScale::NONE => None,
-        None => return Err(TranslateError::NoClassifier { bundle: name, found: options.scale.get() }),
+        None if scale == GradientScale::NONE => None,
+        None => return Err(TranslateError::NoClassifier { bundle: name, found: scale.get() }),
     };
     let net = bundle.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
     Ok((net, guide, &bundle.schedule))
+}
+
+/// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as
+/// [`saliency::saliency`] has it.
+///
+/// Errors: [`TranslateError`].
+pub fn saliency(
+    bundle: &mut Bundle,
+    images: &[UnitImage],
+    options: &saliency::Options,
+    on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Saliency, TranslateError> {
+    let name = || bundle.folder.display().to_string();
+    let preset = &bundle.manifest.preset;
+    let guide = bundle.classifier.as_mut().ok_or_else(|| TranslateError::NoGradient { bundle: name() })?;
+    translate::check_images(preset, images)?;
+    translate::check_class(options.healthy_class, [guided(preset)?.classifier.classes])?;
+    Ok(saliency::saliency(guide, images, options, on_batch)?)
 }

@@ -141,7 +141,7 @@ fn all_points(
                 Leg::Encode => "encode",
                 Leg::Decode => "decode",
             };
-            progress.step(leg, step.image.level().get(), done, total);
+            progress.step(&format!("{leg} level {}", step.image.level()), done, total);
             if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let name =

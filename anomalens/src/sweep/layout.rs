@@ -11,6 +11,7 @@ use super::point::Point;
 use crate::args::StepCount;
 use crate::evaluate::record::Settings;
 use crate::translate::options;
+use crate::translator::Approach;
 
 /// Which points, and which steps lead to them.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Layout {
     ///
     /// Errors: each is one of usage.
     pub fn new(args: &GridArgs, scales: Option<&[f64]>, manifest: &Manifest) -> Result<Self> {
-        let schedule = Schedule::new(&manifest.preset.schedule)?;
+        let schedule = Schedule::new(&manifest.preset.guided()?.schedule)?;
         let mut levels: Vec<NoiseLevel> = args.levels.iter().copied().map(NoiseLevel::new).collect();
         levels.sort_unstable();
         levels.dedup();
@@ -48,7 +49,7 @@ impl Layout {
         options.scale = scales.iter().flatten().last().copied().unwrap_or(GradientScale::NONE);
         options.batch = args.batch.unwrap_or(1);
         options.steps = steps(args, &levels, &options)?;
-        options::check(&args.bundle, manifest, &options)?;
+        Approach::Guided(options.clone()).check(&args.bundle, manifest)?;
         if args.limit == Some(0) {
             bail!("--limit 0, expected at least 1 slice; leave it out to look at them all");
         }
