@@ -43,6 +43,11 @@ eval-demo: deps ## score the demo's bundle on 200 held-out synthetic slices (BUN
 	$(CARGO) build --release --bins
 	BUNDLE='$(BUNDLE)' scripts/with-deps scripts/eval-demo
 
+results: deps ## the paper's experiment on synthetic images: writes docs/results.md (within 2 hours on 2 cores; resumable; FULL=yes: more of it)
+	$(CARGO) build --release --bins
+	@FULL='$(FULL)' OUT='$(OUT)' PAGES='$(PAGES)' VALIDATION='$(VALIDATION)' TEST='$(TEST)' STEPS='$(STEPS)' \
+	    scripts/with-deps $(PYTHON) scripts/results
+
 deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
 
@@ -63,5 +68,5 @@ lint: ## formatting, clippy and the documentation build, all without a warning (
 clean: ## remove target and out; .deps stays
 	rm -rf target out
 
-.PHONY: help demo test test-torch train train-demo eval-demo deps deps-torch lint clean
+.PHONY: help demo test test-torch train train-demo eval-demo results deps deps-torch lint clean
 .DEFAULT_GOAL := help

@@ -130,7 +130,7 @@ impl Chart {
             // A legend of the drawing library takes one element: there a dashed line is a whole one.
             drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
             if matches!(line.look, Look::Solid(_)) && line.points.len() <= FEW {
-                chart.draw_series(points.map(|point| Circle::new(point, 3, style)))?;
+                chart.draw_series(points.map(|point| Circle::new(point, 4, style)))?;
             }
         }
         let Some(corner) = self.legend else { return Ok(()) };

@@ -16,6 +16,7 @@ mod sheet;
 mod text;
 pub mod tile;
 
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{Rgb, RgbImage, imageops};
 use ndarray::{ArrayView2, ArrayView3, Axis};
 
@@ -179,13 +180,17 @@ fn fill(canvas: &mut RgbImage, (x, y): (u32, u32), (width, height): (u32, u32), 
     }
 }
 
-/// A picture as a PNG file's bytes.
+/// A picture as a PNG file's bytes, as few as there can be: they are stored once and sent about often.
 ///
 /// Errors: those of the encoder.
 pub fn png(picture: &RgbImage) -> Result<Vec<u8>, image::ImageError> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, image::ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    let mut bytes = Vec::new();
+    picture.write_with_encoder(PngEncoder::new_with_quality(
+        &mut bytes,
+        CompressionType::Best,
+        FilterType::Adaptive,
+    ))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

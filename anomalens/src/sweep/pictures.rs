@@ -15,9 +15,9 @@ use crate::picture::colour::inferno;
 use crate::picture::tile::{self, TileSize};
 
 /// The longer side of a tile, near this many pixels.
-const TILE: u32 = 192;
-/// Of so many pixels, one is brighter than the brightest colour, so that a single one does not darken all others.
-const BRIGHTEST: usize = 500;
+pub const TILE: u32 = 128;
+/// Of so many pixels, one is brighter than the brightest colour, so that a few do not darken all others.
+const BRIGHTEST: usize = 100;
 
 /// A picture, and the name of its file.
 pub struct Picture {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_single_pixel_does_not_darken_the_others() {
-        let mut values = vec![0.5f32; 999];
+        let mut values = vec![0.5f32; 199];
         values.push(100.0);
         assert_eq!(brightest(values.iter()), 0.5);
         assert_eq!(brightest([0.0f32; 4].iter()), 1.0, "nothing has changed");

@@ -10,7 +10,7 @@ use ndarray::Axis as Dimension;
 use serde_json::{Map, Value, json};
 
 use super::layout::steps_to;
-use super::pictures::{bar, brightest};
+use super::pictures::{TILE, bar, brightest};
 use super::point::Point;
 use crate::evaluate::column::thresholded;
 use crate::evaluate::name;
@@ -206,7 +206,7 @@ fn panels(
     let image = cohort.image(index)?;
     let channel = thresholded(cohort.channels()).unwrap_or(0);
     let plane = image.index_axis(Dimension(0), channel);
-    let size = TileSize::near(160, plane.dim(), 1.0);
+    let size = TileSize::near(TILE, plane.dim(), 1.0);
     let (mut back, mut changed) = (vec![Some(tile::image(plane, size))], vec![]);
     for point in points {
         let healthy = store.healthy(&point.name(), index)?;
