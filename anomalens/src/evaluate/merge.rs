@@ -118,9 +118,10 @@ pub fn run(args: &MergeArgs) -> Result<Outcome> {
         store.adopt(part)?;
     }
     eprintln!("merged: {} slices of {} parts", store.finished(), parts.len());
-    match sweep::Point::of(&whole) {
-        None => conclude(&cohort, &mut store, whole, &args.out)?,
-        Some(_) => sweep::conclude(&cohort, &mut store, whole, &args.out)?,
+    if whole.networks.iter().any(|network| network.source.point().is_some()) {
+        sweep::conclude(&cohort, &mut store, whole, &args.out)?;
+    } else {
+        conclude(&cohort, &mut store, whole, &args.out)?;
     }
     Ok(Outcome::Done)
 }

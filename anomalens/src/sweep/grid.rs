@@ -6,11 +6,11 @@ use anomalens_models::schedule::NoiseLevel;
 use anyhow::Result;
 
 use super::layout::steps_to;
-use super::point::Point;
 use crate::evaluate;
 use crate::evaluate::figure::{Figure, ROWS, Row};
 use crate::evaluate::record::Record;
 use crate::evaluate::results::{Method, Results};
+use crate::evaluate::source::Point;
 use crate::evaluate::store::Store;
 
 /// The rows that are told and plotted, by their keys; JSON has them all.

@@ -15,11 +15,11 @@ use anyhow::Result;
 use super::args::GridArgs;
 use super::conclude;
 use super::layout::Layout;
-use super::point::Point;
 use crate::evaluate::record::{Network, Record};
 use crate::evaluate::shard;
+use crate::evaluate::source::Point;
 use crate::evaluate::store::{Store, StoreError};
-use crate::evaluate::{EvaluateError, engine_setting, fits, plan, slices_at_once, unit};
+use crate::evaluate::{EvaluateError, fits, plan, settings, slices_at_once, unit};
 use crate::failure::{Outcome, Usage};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -78,16 +78,14 @@ fn record(
     batch: usize,
 ) -> Result<Record> {
     let sha256 = Manifest::bundle_hash(&args.bundle)?;
-    let mut settings =
-        vec![("bundle".to_owned(), sha256.clone()), ("cohort".to_owned(), cohort.fingerprint()?)];
+    let mut settings = settings(&args.engine, engine, batch, &cohort.fingerprint()?);
     settings.extend(layout.settings());
-    settings.push(engine_setting(engine, &args.engine));
-    settings.push(("batch".into(), batch.to_string()));
     let network = |point: &Point| Network {
-        method: point.name(),
+        source: (*point).into(),
         bundle: manifest.preset.name.clone(),
         sha256: sha256.clone(),
         provenance: manifest.provenance.clone(),
+        settings: vec![],
     };
     Ok(Record {
         settings,
@@ -102,7 +100,7 @@ fn record(
 
 /// The batches that some point has not finished, each with those points.
 fn missing(layout: &Layout, store: &Store) -> Vec<(usize, Vec<Point>)> {
-    let of: Vec<_> = layout.points.iter().map(|point| (*point, store.missing(&point.name()))).collect();
+    let of: Vec<_> = layout.points.iter().map(|point| (*point, store.missing(*point))).collect();
     let mut batches: Vec<usize> = of.iter().flat_map(|(_, batches)| batches.iter().copied()).collect();
     batches.sort_unstable();
     batches.dedup();
@@ -125,7 +123,7 @@ fn all_points(
     }
     let grid = |points: &[Point]| Grid {
         trajectory: layout.trajectory.clone(),
-        pairs: points.iter().map(Point::pair).collect(),
+        pairs: points.iter().map(|point| point.pair()).collect(),
         healthy_class: layout.options.healthy_class,
     };
     let total: usize = missing.iter().map(|(_, points)| grid(points).steps()).sum();
@@ -144,13 +142,11 @@ fn all_points(
             progress.step(&format!("{leg} level {}", step.image.level()), done, total);
             if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let name =
-            |(level, scale)| points.iter().find(|point| point.pair() == (level, scale)).map(Point::name);
         let ended = sweep(&mut bundle, &images, &grid(&points), &mut on_step, &mut |point| {
             // The way up is shared: its time is the first point's.
             let time = std::mem::replace(&mut since, Instant::now()).elapsed();
-            let name = name((point.level, point.scale)).expect("a point that was asked for");
-            match store.put(&name, number, &point.healthy, time) {
+            let kept = points.iter().find(|kept| kept.pair() == (point.level, point.scale));
+            match store.keep(*kept.expect("a point that was asked for"), number, &point.healthy, time) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);

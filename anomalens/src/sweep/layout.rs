@@ -7,9 +7,9 @@ use anomalens_models::schedule::{NoiseLevel, Schedule, Trajectory};
 use anyhow::{Result, bail};
 
 use super::args::GridArgs;
-use super::point::Point;
 use crate::args::StepCount;
 use crate::evaluate::record::Settings;
+use crate::evaluate::source::Point;
 use crate::translate::options;
 use crate::translator::Approach;
 
@@ -124,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
+    use crate::evaluate::source::Source;
 
     fn layout(more: &[&str]) -> Result<Layout> {
         let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
@@ -152,7 +153,7 @@ mod tests {
     fn what_was_asked_for_is_what_is_done() {
         let layout = layout(&["--levels", "500,250,500", "--scales", "10,0,10", "--steps", "50"]).unwrap();
         assert_eq!(steps(&layout), [25, 50], "level 250 is the 25th, and no stop is added");
-        let names: Vec<_> = layout.points.iter().map(Point::name).collect();
+        let names: Vec<_> = layout.points.iter().map(|point| Source::from(*point).name()).collect();
         assert_eq!(names, ["L250_s0", "L250_s10", "L500_s0", "L500_s10"]);
         let every = self::layout(&["--levels", "20,30", "--scales", "1", "--steps", "every"]).unwrap();
         assert_eq!(steps(&every), [20, 30]);

@@ -16,7 +16,6 @@ mod job;
 mod layout;
 mod page;
 mod pictures;
-mod point;
 mod table;
 mod trip;
 
@@ -26,6 +25,7 @@ use anomalens_cohort::Cohort;
 use anyhow::Result;
 
 use crate::evaluate::record::Record;
+use crate::evaluate::source::Point;
 use crate::evaluate::store::Store;
 use crate::evaluate::table as slices;
 use crate::failure::Outcome;
@@ -33,7 +33,6 @@ use crate::picture;
 
 pub use args::{RoundtripArgs, SweepArgs};
 use grid::Grid;
-pub use point::Point;
 
 /// Runs `sweep`.
 ///
@@ -53,7 +52,7 @@ pub fn roundtrip(args: &RoundtripArgs) -> Result<Outcome> {
 ///
 /// Errors: those of the cohort, the store and the figures.
 pub fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) -> Result<()> {
-    let points = Point::of(&record).unwrap_or_default();
+    let points: Vec<Point> = record.networks.iter().filter_map(|network| network.source.point()).collect();
     if points.iter().all(|point| point.scale.is_none()) {
         return trip::conclude(cohort, store, &record, &points, out);
     }
@@ -61,7 +60,7 @@ pub fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) 
     store.result("results.csv", slices::slices_csv(&grid.results).as_bytes())?;
     store.result("sweep.csv", table::csv(&grid).as_bytes())?;
     store.result("sweep.json", table::json(&grid).as_bytes())?;
-    store.result("timings.json", table::timings(&grid).as_bytes())?;
+    store.result("timings.json", slices::timings(&grid.results).as_bytes())?;
     let mut shown = Vec::new();
     for (name, figure) in [("curves", curves::lines(&grid)), ("grid", curves::cells(&grid))] {
         let svg = figure.svg()?;

@@ -56,8 +56,7 @@ pub fn html(grid: &Grid, shown: &[Shown]) -> Result<String> {
         let time = format!("{seconds:.2} s a slice for all {} points", grid.points.len());
         made.push(("time".to_owned(), time));
     }
-    let settings: Vec<_> =
-        origin.settings.iter().filter(|(name, _)| !["bundle", "cohort"].contains(&name.as_str())).collect();
+    let settings: Vec<_> = origin.settings.iter().filter(|(name, _)| name != "cohort").collect();
     let page = environment.get_template(TEMPLATE.0)?.render(context! {
         notice => NOT_FOR_DIAGNOSTIC_USE,
         style => Value::from_safe_string(STYLE.to_owned()),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::grid::{Grid, SHOWN, row};
 use crate::evaluate::figure::{Figure, ROWS};
+use crate::evaluate::record;
 use crate::evaluate::results::Method;
 use crate::evaluate::table::cell;
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
@@ -51,14 +52,8 @@ pub fn text(grid: &Grid) -> String {
 
 /// Seconds a slice for all points together.
 pub fn seconds(grid: &Grid) -> Option<f64> {
-    let all: Vec<f64> = grid.results.origin.seconds.values().copied().collect();
-    (!all.is_empty()).then(|| all.iter().sum())
-}
-
-/// What the points took, which is no score and differs from run to run.
-pub fn timings(grid: &Grid) -> String {
-    let each = &grid.results.origin.seconds;
-    format!("{:#}\n", json!({ "seconds_a_slice": seconds(grid), "seconds_a_slice_by_point": each }))
+    let all = &grid.results.origin.seconds;
+    (!all.is_empty()).then(|| all.iter().map(|(_, seconds)| seconds).sum())
 }
 
 /// One line a point, then one a baseline, after a line of comment and one of names; six decimals, empty where there is no such
@@ -113,7 +108,6 @@ pub fn json(grid: &Grid) -> String {
         .iter()
         .map(|method| json!({ "name": method.column.name, "figures": figures(method) }));
     let origin = &grid.results.origin;
-    let settings: Map<String, Value> = origin.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let [kind, note, fingerprint] = &origin.cohort;
     let (network, best) = (&origin.networks[0], &grid.points[grid.best]);
     let value = json!({
@@ -122,7 +116,7 @@ pub fn json(grid: &Grid) -> String {
         "tool": origin.tool,
         "bundle": { "name": network.bundle, "sha256": network.sha256, "provenance": network.provenance },
         "cohort": { "kind": kind, "note": note, "fingerprint": fingerprint },
-        "settings": settings,
+        "settings": record::object(&origin.settings),
         "protocol": grid.protocol(),
         "slices": {
             "all": origin.all,

@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::layout::steps_to;
 use super::pictures::{TILE, bar, brightest};
-use super::point::Point;
 use crate::evaluate::column::thresholded;
 use crate::evaluate::name;
-use crate::evaluate::record::Record;
+use crate::evaluate::record::{Record, object};
+use crate::evaluate::source::Point;
 use crate::evaluate::store::Store;
 use crate::picture::tile::{self, TileSize};
 use crate::picture::{self, NOT_FOR_DIAGNOSTIC_USE};
@@ -90,7 +90,7 @@ fn measure(cohort: &Cohort, store: &mut Store, slices: &[usize], point: &Point) 
     let (mut most, mut worst) = (0.0f64, 0.0f64);
     for &index in slices {
         let (image, region) = (cohort.image(index)?, cohort.brain(index)?);
-        let changed = (&store.healthy(&point.name(), index)? - &image).mapv(|d| f64::from(d.abs()));
+        let changed = (&store.read(*point, index)? - &image).mapv(|d| f64::from(d.abs()));
         let mut of_slice = Mean::default();
         for plane in changed.outer_iter() {
             for (value, inside) in plane.iter().zip(&region) {
@@ -151,7 +151,6 @@ fn json(
         Value::from(level)
     };
     let levels: Vec<Value> = points.iter().zip(steps).zip(errors).map(level).collect();
-    let settings: Map<String, Value> = record.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let network = &record.networks[0];
     let value = json!({
         "format": 1,
@@ -159,7 +158,7 @@ fn json(
         "tool": TOOL,
         "bundle": { "name": network.bundle, "sha256": network.sha256, "provenance": network.provenance },
         "cohort": { "kind": cohort.kind(), "note": cohort.note(), "fingerprint": cohort.fingerprint()? },
-        "settings": settings,
+        "settings": object(&record.settings),
         "slices": evaluate::plan(cohort, record).slices().len(),
         "levels": levels,
     });
@@ -209,7 +208,7 @@ fn panels(
     let size = TileSize::near(TILE, plane.dim(), 1.0);
     let (mut back, mut changed) = (vec![Some(tile::image(plane, size))], vec![]);
     for point in points {
-        let healthy = store.healthy(&point.name(), index)?;
+        let healthy = store.read(*point, index)?;
         let healthy = healthy.index_axis(Dimension(0), channel).to_owned();
         back.push(Some(tile::image(healthy.view(), size)));
         changed.push((&healthy - &plane).mapv(f32::abs));
@@ -220,7 +219,8 @@ fn panels(
         Row { label: "x_0".to_owned(), images: back },
         Row { label: "|x_0 - x|".to_owned(), images: std::iter::once(None).chain(heat).collect() },
     ];
-    let heads = std::iter::once("input x".to_owned()).chain(points.iter().map(Point::words)).collect();
+    let heads =
+        std::iter::once("input x".to_owned()).chain(points.iter().map(|point| point.words())).collect();
     let network = &record.networks[0];
     let hash: String = network.sha256.chars().take(12).collect();
     let notes = vec![
