@@ -18,6 +18,7 @@ mod evaluate;
 mod failure;
 mod inspect;
 mod interrupt;
+mod page;
 mod picture;
 mod progress;
 mod report;

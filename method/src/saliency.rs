@@ -21,8 +21,8 @@ use ndarray::{ArrayView3, Axis, s};
 use crate::ddim::{ClassLabel, DdimError, Guide, check_shape};
 use crate::translate::{TranslateError, batches, stacked};
 
-/// The noise level that the classifier is told of: that of the image itself, which it has seen with the least noise of all, and is
-/// surest of there.
+/// The noise level that the classifier is told of: that of the image itself. On synthetic brains levels up to 100 find lesions
+/// as well, and this one alone needs no noise.
 pub const LEVEL: NoiseLevel = NoiseLevel::CLEAN;
 
 /// What to do.

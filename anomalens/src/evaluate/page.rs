@@ -1,21 +1,15 @@
-//! `report.html`: the scores, the cases and the protocol on one page without outside parts. Pictures are inside as `data:`
-//! URIs, there is no script, and the content security policy lets a browser load nothing else.
+//! `report.html`: the scores, the cases and the protocol on one page for a person.
 
 use anyhow::Result;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use minijinja::context;
 use minijinja::value::Value;
-use minijinja::{Environment, context};
 
 use super::figure::{Figure, ROWS, Row};
 use super::record::Network;
 use super::results::Results;
 use super::table;
-use crate::picture::{self, NOT_FOR_DIAGNOSTIC_USE, Sheet};
-use crate::report::STYLE;
-
-/// Its name ends in .html, by which every text in it is escaped.
-const TEMPLATE: (&str, &str) = ("page.html", include_str!("page.html"));
+use crate::page;
+use crate::picture::{self, Sheet};
 
 /// The page.
 ///
@@ -23,18 +17,13 @@ const TEMPLATE: (&str, &str) = ("page.html", include_str!("page.html"));
 pub fn html(results: &Results, sheet: &Sheet) -> Result<String> {
     let mut cases = Vec::new();
     for (row, strip) in sheet.rows.iter().zip(sheet.strips()) {
-        let source = format!("data:image/png;base64,{}", STANDARD.encode(picture::png(&strip)?));
-        cases.push(context! { label => row.label, source => Value::from_safe_string(source) });
+        cases.push(context! { label => row.label, source => page::source(&picture::png(&strip)?) });
     }
-    let mut environment = Environment::new();
-    environment.add_template(TEMPLATE.0, TEMPLATE.1)?;
     let origin = &results.origin;
     let mut bundles: Vec<_> = origin.networks.iter().map(|network| network.bundle.as_str()).collect();
     bundles.dedup();
     let verdict = results.verdict().into_iter().map(|v| context! { text => v.text, wins => v.wins });
-    let page = environment.get_template(TEMPLATE.0)?.render(context! {
-        notice => NOT_FOR_DIAGNOSTIC_USE,
-        style => Value::from_safe_string(STYLE.to_owned()),
+    let values = context! {
         title => format!("{} on {}", bundles.join(", "), origin.cohort[0]),
         subtitle => format!(
             "{} slices of {} subjects: {} healthy, {} diseased. {}",
@@ -51,8 +40,8 @@ pub fn html(results: &Results, sheet: &Sheet) -> Result<String> {
         cases,
         protocol => results.protocol(),
         tables => tables(results),
-    })?;
-    Ok(page)
+    };
+    Ok(page::render(include_str!("page.html"), values)?)
 }
 
 fn sections(results: &Results) -> Vec<Value> {
@@ -101,7 +90,7 @@ fn tables(results: &Results) -> Vec<Value> {
     let settings = origin.settings.iter().filter(|(name, _)| name != "cohort").cloned();
     let of_methods = origin.networks.iter().flat_map(Network::settings_named);
     let settings: Vec<_> = settings.chain(of_methods).collect();
-    vec![context! { title => "Settings", rows => settings }, context! { title => "Made of", rows => made }]
+    vec![page::facts("Settings", &settings), page::facts("Made of", &made)]
 }
 
 #[cfg(test)]
@@ -110,7 +99,7 @@ mod tests {
 
     use super::super::results::tests::results;
     use super::*;
-    use crate::picture::{SheetMap, SheetRow};
+    use crate::picture::{NOT_FOR_DIAGNOSTIC_USE, SheetMap, SheetRow};
 
     const EVIL: &str = "<script>alert('1')</script>\"&";
 

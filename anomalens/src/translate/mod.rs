@@ -77,7 +77,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     let pictures = write_slices(&folder, &input, &account, &results)?;
     let timings = timings(read_time, open_time, &made, began.elapsed());
     let report = account.report(&results, &failed, pictures, timings);
-    folder.write("report.html", report::html(&report).as_bytes())?;
+    folder.write("report.html", report::html(&report)?.as_bytes())?;
     interrupt::check()?;
     finish(folder, trajectory)?;
     account.end(&results, &failed);
