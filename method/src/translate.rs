@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Schedule};
-use ndarray::{Array4, Array5, Axis, concatenate, s, stack};
+use ndarray::{Array4, Array5, ArrayView4, Axis, concatenate, s, stack};
 
 use crate::ddim::{
     self, DdimError, GradientScale, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan, StepDone,
@@ -155,18 +155,8 @@ pub fn translate(
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
     let plan = options.plan(schedule)?;
-    if options.batch == 0 {
-        return Err(TranslateError::NoBatch);
-    }
-    let first = images.first().ok_or(TranslateError::NoImages)?;
-    for (index, image) in images.iter().enumerate() {
-        if image.pixels().dim() != first.pixels().dim() {
-            let (found, expected) = (image.pixels().shape().to_vec(), first.pixels().shape().to_vec());
-            return Err(TranslateError::ImageShape { index, found, expected });
-        }
-    }
-    let views: Vec<_> = images.iter().map(|image| image.pixels().view()).collect();
-    let all = stack(Axis(0), &views).expect("the shapes were compared above");
+    let batches = batches(images.len(), options.batch)?;
+    let all = stacked(images)?;
     let first_noise = match &options.procedure {
         Procedure::Paper | Procedure::Ddpm { .. } => None,
         Procedure::Reference { first_noise: FirstNoise::Seed(seed), .. } => {
@@ -178,10 +168,6 @@ pub fn translate(
         let (found, expected) = (found.shape().to_vec(), all.shape().to_vec());
         return Err(DdimError::Shape { what: "first noise", found, expected }.into());
     }
-    let batches: Vec<Range<usize>> = (0..images.len())
-        .step_by(options.batch)
-        .map(|first| first..images.len().min(first + options.batch))
-        .collect();
     let mut counter = Counter {
         done: 0,
         total: batches.len() * (encode_calls(&plan, options) + plan.decode().len()),
@@ -286,15 +272,47 @@ fn translate_batch(
     Ok(Part { healthy: healthy.into_pixels(), encode, decode, timings })
 }
 
+/// The images as one array [N, C, H, W].
+///
+/// Errors: [`TranslateError::NoImages`], [`TranslateError::ImageShape`].
+pub(crate) fn stacked(images: &[UnitImage]) -> Result<Array4<f32>, TranslateError> {
+    let first = images.first().ok_or(TranslateError::NoImages)?;
+    for (index, image) in images.iter().enumerate() {
+        if image.pixels().dim() != first.pixels().dim() {
+            let (found, expected) = (image.pixels().shape().to_vec(), first.pixels().shape().to_vec());
+            return Err(TranslateError::ImageShape { index, found, expected });
+        }
+    }
+    let views: Vec<_> = images.iter().map(|image| image.pixels().view()).collect();
+    Ok(stack(Axis(0), &views).expect("the shapes were compared above"))
+}
+
+/// The images, `batch` at a time.
+///
+/// Errors: [`TranslateError::NoBatch`].
+pub(crate) fn batches(images: usize, batch: usize) -> Result<Vec<Range<usize>>, TranslateError> {
+    if batch == 0 {
+        return Err(TranslateError::NoBatch);
+    }
+    Ok((0..images).step_by(batch).map(|first| first..images.min(first + batch)).collect())
+}
+
+/// What the batches gave, one behind the other.
+pub(crate) fn joined(parts: &[ArrayView4<'_, f32>]) -> Array4<f32> {
+    concatenate(Axis(0), parts).expect("one shape an image")
+}
+
+/// The anomaly map of each image.
+///
+/// Errors: [`ImageError::Shape`].
+pub(crate) fn maps(images: &Array4<f32>, healthy: &Array4<f32>) -> Result<Vec<AnomalyMap>, ImageError> {
+    let pairs = images.outer_iter().zip(healthy.outer_iter());
+    pairs.map(|(image, healthy)| AnomalyMap::between(&image.to_owned(), &healthy.to_owned())).collect()
+}
+
 fn assemble(images: &Array4<f32>, parts: Vec<Part>) -> Result<Translation, TranslateError> {
-    let join =
-        |views: &[ndarray::ArrayView4<'_, f32>]| concatenate(Axis(0), views).expect("one shape an image");
-    let healthy = join(&parts.iter().map(|part| part.healthy.view()).collect::<Vec<_>>());
-    let maps = images
-        .outer_iter()
-        .zip(healthy.outer_iter())
-        .map(|(image, healthy)| AnomalyMap::between(&image.to_owned(), &healthy.to_owned()))
-        .collect::<Result<_, _>>()?;
+    let healthy = joined(&parts.iter().map(|part| part.healthy.view()).collect::<Vec<_>>());
+    let maps = maps(images, &healthy)?;
     let mut timings = Timings::default();
     for part in &parts {
         timings.encode += part.timings.encode;
@@ -305,7 +323,7 @@ fn assemble(images: &Array4<f32>, parts: Vec<Part>) -> Result<Translation, Trans
     let leg = |states: fn(&Part) -> &[NoisyImage]| -> (Vec<NoiseLevel>, Array5<f32>) {
         let levels = states(&parts[0]).iter().map(NoisyImage::level).collect();
         let state =
-            |i: usize| join(&parts.iter().map(|part| states(part)[i].pixels().view()).collect::<Vec<_>>());
+            |i: usize| joined(&parts.iter().map(|part| states(part)[i].pixels().view()).collect::<Vec<_>>());
         let all: Vec<_> = (0..states(&parts[0]).len()).map(state).collect();
         let views: Vec<_> = all.iter().map(|state| state.view()).collect();
         (levels, stack(Axis(0), &views).expect("one shape a state"))
