@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anomalens_dicom_bridge::read::scan;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, FileEntry, MANIFEST, Manifest, UNET};
-use anomalens_models::preset::{ChannelSpec, Preset};
+use anomalens_models::preset::{ChannelSpec, Guided, Preset, TranslateDefaults};
 use anyhow::Result;
 
 use crate::args::InspectArgs;
@@ -73,40 +73,28 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
     let preset = &manifest.preset;
     let mut text = format!("bundle '{}'\n", folder.display());
     let has = |file, name: &str| if manifest.has(file) { name.to_owned() } else { format!("no {name}") };
-    let t = preset.translate;
-    let rows = [
+    let mut rows = vec![
         ("preset", format!("{}: {}", preset.name, preset.description)),
         ("provenance", manifest.provenance.clone()),
         ("written by", manifest.tool.clone()),
         ("SHA-256", Manifest::bundle_hash(folder)?),
+        ("method", preset.method.name().to_string()),
         ("networks", format!("{}, {}", has(UNET, "U-Net"), has(CLASSIFIER_GRADIENT, "classifier gradient"))),
         ("image", format!("{} channel(s), {1} x {1}", preset.channels(), preset.image.size)),
         ("pixels", format!("min(x, q) / q, q the percentile {} of the series", preset.image.percentile)),
-        (
-            "schedule",
-            format!(
-                "{}, T = {}",
-                format!("{:?}", preset.schedule.kind).to_lowercase(),
-                preset.schedule.timesteps
-            ),
-        ),
-        ("steps", manifest.step_convention.clone()),
-        ("clamp", manifest.clamp.clone()),
         ("graphs", format!("{}, {}", manifest.target, manifest.precision)),
-        (
-            "defaults",
-            format!(
-                "--noise-level {} --scale {} --healthy-class {} {}",
-                t.noise_level,
-                t.scale,
-                t.healthy_class,
-                match t.steps {
-                    None => "--steps every".to_owned(),
-                    Some(n) => format!("--steps {n} --spacing {}", t.spacing),
-                }
-            ),
-        ),
     ];
+    if let Ok(Guided { schedule, translate, .. }) = preset.guided() {
+        rows.extend([
+            (
+                "schedule",
+                format!("{}, T = {}", format!("{:?}", schedule.kind).to_lowercase(), schedule.timesteps),
+            ),
+            ("steps", manifest.step_convention.clone()),
+            ("clamp", manifest.clamp.clone()),
+            ("defaults", defaults(translate)),
+        ]);
+    }
     for (name, value) in rows {
         let _ = writeln!(text, "  {name:<12} {value}");
     }
@@ -124,6 +112,16 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
         text.push_str("translate refuses this bundle: copy it again\n");
     }
     Ok((text, outcome))
+}
+
+/// The options that translate takes where it is given none.
+fn defaults(translate: &TranslateDefaults) -> String {
+    let TranslateDefaults { noise_level, scale, healthy_class, steps, spacing } = translate;
+    let steps = match steps {
+        None => "--steps every".to_owned(),
+        Some(n) => format!("--steps {n} --spacing {spacing}"),
+    };
+    format!("--noise-level {noise_level} --scale {scale} --healthy-class {healthy_class} {steps}")
 }
 
 fn rule(channel: &ChannelSpec) -> String {

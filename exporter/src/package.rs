@@ -19,6 +19,7 @@ use anomalens_models::manifest::{
     BundleError, CLASSIFIER_GRADIENT, FileEntry, MANIFEST, Manifest, UNET, WEIGHTS,
 };
 use anomalens_models::output::{OutputError, OutputFolder};
+use anomalens_models::preset::MethodError;
 use anomalens_models::schedule::ScheduleError;
 use clap::ValueEnum;
 
@@ -40,6 +41,9 @@ pub enum PackageError {
     /// The bundle is damaged.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The networks are those of another method.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// No parity gate has passed.
     #[error("bundle '{bundle}': not verified (gate '{gate}'); run `{command}` first")]
     Unverified {

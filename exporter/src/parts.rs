@@ -36,15 +36,16 @@ impl Part {
     /// Errors: [`GraphError`] where the preset contradicts itself.
     pub fn unet(preset: &Preset, target: Target, precision: Precision) -> Result<Self, GraphError> {
         let graph = nets::unet(preset)?;
+        let guided = preset.guided().map_err(GraphError::from)?;
         Ok(Self {
             run: graph.clone(),
             graph,
             file: UNET,
             prefix: UNET_PREFIX,
-            classes: preset.unet.classes.unwrap_or(1),
+            classes: guided.unet.classes.unwrap_or(1),
             target,
             precision,
-            timesteps: preset.schedule.timesteps,
+            timesteps: guided.schedule.timesteps,
         })
     }
 
@@ -53,15 +54,16 @@ impl Part {
     /// Errors: [`GradientError`] where the preset contradicts itself.
     pub fn classifier(preset: &Preset) -> Result<Self, GradientError> {
         let graph = nets::classifier(preset)?;
+        let guided = preset.guided().map_err(GraphError::from)?;
         Ok(Self {
             run: classifier_gradient(&graph)?,
             graph,
             file: CLASSIFIER_GRADIENT,
             prefix: CLASSIFIER_PREFIX,
-            classes: preset.classifier.classes,
+            classes: guided.classifier.classes,
             target: Target::Portable,
             precision: Precision::F32,
-            timesteps: preset.schedule.timesteps,
+            timesteps: guided.schedule.timesteps,
         })
     }
 

@@ -87,7 +87,8 @@ fn every_layer_counts() {
     let mut preset = Preset::load("tiny").unwrap();
     preset.image.size = 16;
     // At 32 channels a group of a norm is one channel, which loses its mean there: a bias before it has no effect.
-    (preset.unet.model_channels, preset.classifier.model_channels) = (64, 64);
+    let pair = preset.guided_mut().unwrap();
+    (pair.unet.model_channels, pair.classifier.model_channels) = (64, 64);
     for part in
         [Part::unet(&preset, Target::Portable, Precision::F32).unwrap(), Part::classifier(&preset).unwrap()]
     {
@@ -146,8 +147,8 @@ fn a_right_graph_passes() {
 fn a_swapped_qkv_order_does_not() {
     let result = judged(|folder, preset| {
         let mut swapped = preset.clone();
-        assert_eq!(swapped.unet.qkv_order, QkvOrder::HeadFirst);
-        swapped.unet.qkv_order = QkvOrder::QkvFirst;
+        assert_eq!(swapped.guided().unwrap().unet.qkv_order, QkvOrder::HeadFirst);
+        swapped.guided_mut().unwrap().unet.qkv_order = QkvOrder::QkvFirst;
         lowered(folder, &nets::unet(&swapped).unwrap())
     });
     let error = result.unwrap_err();

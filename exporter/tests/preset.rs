@@ -52,8 +52,9 @@ fn a_checkpoint_becomes_a_preset_and_a_bundle() {
     assert_eq!(listing(place.path()), ["mine.toml"]);
     let (mine, tiny_preset) =
         (Preset::load(&file.display().to_string()).unwrap(), Preset::load("tiny").unwrap());
-    assert_eq!((&mine.unet, &mine.classifier), (&tiny_preset.unet, &tiny_preset.classifier));
-    assert_eq!((&mine.image, mine.schedule), (&tiny_preset.image, tiny_preset.schedule));
+    let (pair, tiny_pair) = (mine.guided().unwrap(), tiny_preset.guided().unwrap());
+    assert_eq!((&pair.unet, &pair.classifier), (&tiny_pair.unet, &tiny_pair.classifier));
+    assert_eq!((&mine.image, pair.schedule), (&tiny_preset.image, tiny_pair.schedule));
 
     let mut command = program();
     command.arg("bundle").arg("--preset").arg(&file);

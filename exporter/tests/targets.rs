@@ -49,9 +49,9 @@ fn bundle(
 fn even() -> Preset {
     let mut preset = load("tiny");
     preset.image.size = 16;
-    preset.unet.channel_mult = [2.0, 2.0].map(Into::into).into();
-    preset.unet.res_blocks = 2;
-    preset.unet.attention_resolutions = vec![8];
+    preset.guided_mut().unwrap().unet.channel_mult = [2.0, 2.0].map(Into::into).into();
+    preset.guided_mut().unwrap().unet.res_blocks = 2;
+    preset.guided_mut().unwrap().unet.attention_resolutions = vec![8];
     preset
 }
 

@@ -123,7 +123,7 @@ impl TranslateError {
 /// Checks that a preset's networks take these images, and that each that is there knows the healthy class;
 /// `classifier`: how many classes the guide has, if there is one.
 ///
-/// Errors: [`TranslateError::ImageShape`], [`TranslateError::HealthyClass`].
+/// Errors: [`DdimError::Method`], [`TranslateError::ImageShape`], [`TranslateError::HealthyClass`].
 pub fn check(
     preset: &Preset,
     classifier: Option<usize>,
@@ -136,7 +136,8 @@ pub fn check(
         return Err(TranslateError::ImageShape { index, found, expected });
     }
     let found = options.healthy_class.get();
-    match preset.unet.classes.into_iter().chain(classifier).min().filter(|&classes| found >= classes) {
+    let unet = &preset.guided().map_err(DdimError::from)?.unet;
+    match unet.classes.into_iter().chain(classifier).min().filter(|&classes| found >= classes) {
         Some(classes) => Err(TranslateError::HealthyClass { found, classes }),
         None => Ok(()),
     }

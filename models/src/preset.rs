@@ -1,4 +1,10 @@
-//! A preset: the complete definition of a pair of networks, without weights.
+//! A preset: the complete definition of a method's networks, without weights.
+//!
+//! | `method` | tables | networks |
+//! |---|---|---|
+//! | absent, or `guided` | `[schedule]`, `[unet]`, `[classifier]`, `[translate]` | a U-Net and a noisy classifier |
+//! | `vae` | `[vae]` | a variational autoencoder |
+//! | `fixed-point-gan` | `[fixed_point_gan]` | a generator, and the critic that trains it |
 //!
 //! Presets are TOML files. Those that ship with the crate are known by name ([`Preset::builtin_names`]);
 //! any other is given by path. The bundle's manifest repeats the preset it was made from, so that a bundle
@@ -8,17 +14,22 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod guided;
+mod method;
 mod networks;
+mod one_pass;
+mod raw;
 mod train;
 
-use crate::schedule::Trajectory;
-
+pub use guided::{Guided, ScheduleKind, ScheduleSpec, TranslateDefaults};
+pub use method::{Method, MethodError, MethodName};
 pub use networks::{ClassifierConfig, Conditioning, Heads, Multiplier, Norm, Pool, QkvOrder, UnetConfig};
+pub use one_pass::{FixedPointGanConfig, VaeConfig};
 pub use train::{Recipe, RecipeFault, Train};
 
-/// The complete definition of a U-Net and a noisy classifier, without weights.
+/// The complete definition of a method's networks, without weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "raw::Raw", into = "raw::Raw")]
 pub struct Preset {
     /// Short name, e.g. `brats256`.
     pub name: String,
@@ -26,16 +37,9 @@ pub struct Preset {
     pub description: String,
     /// What goes in and out.
     pub image: ImageSpec,
-    /// The diffusion process that the networks were trained on.
-    pub schedule: ScheduleSpec,
-    /// The noise predictor.
-    pub unet: UnetConfig,
-    /// The noisy classifier that guides it.
-    pub classifier: ClassifierConfig,
-    /// What `translate` does when it is told nothing else.
-    pub translate: TranslateDefaults,
+    /// The method, with its networks.
+    pub method: Method,
     /// What `anomalens-train` does when it is told nothing else.
-    #[serde(default, skip_serializing)]
     pub train: Train,
 }
 
@@ -68,53 +72,6 @@ pub struct ChannelSpec {
     /// … and none of these.
     #[serde(default)]
     pub none_of: Vec<String>,
-}
-
-/// Noise schedule: kind and length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduleSpec {
-    /// Which sequence of β.
-    pub kind: ScheduleKind,
-    /// T, the number of diffusion steps.
-    pub timesteps: usize,
-}
-
-/// The sequence of β.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ScheduleKind {
-    /// β from 1e-4 to 0.02, scaled by 1000/T (Ho et al. 2020).
-    Linear,
-    /// ᾱ a squared cosine (Nichol and Dhariwal 2021, Eq. 17), β at most 0.999.
-    Cosine,
-}
-
-/// What `translate` does when it is told nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TranslateDefaults {
-    /// L, the noise level to encode to, 1..=T.
-    pub noise_level: usize,
-    /// s, the gradient scale.
-    pub scale: f64,
-    /// Class index that means "healthy".
-    pub healthy_class: usize,
-    /// Steps a loop, 1..=L; absent: every level.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<usize>,
-    /// p of [`Trajectory::spaced`], within [`Trajectory::SPACING`]; 1, the default, makes equal steps. It has a
-    /// meaning with `steps` only.
-    #[serde(default = "equal_spacing", skip_serializing_if = "is_equal_spacing")]
-    pub spacing: f64,
-}
-
-fn equal_spacing() -> f64 {
-    1.0
-}
-
-fn is_equal_spacing(spacing: &f64) -> bool {
-    *spacing == equal_spacing()
 }
 
 fn default_percentile() -> f64 {
@@ -216,77 +173,106 @@ impl Preset {
         self.image.channels.len()
     }
 
-    /// The channels that the noise predictor gives: ε, and as many again where it learns the variance.
-    pub fn unet_out_channels(&self) -> usize {
-        self.channels() * if self.unet.learn_sigma { 2 } else { 1 }
+    /// The guided diffusion pair.
+    ///
+    /// Errors: [`MethodError`] where the preset has another method.
+    pub fn guided(&self) -> Result<&Guided, MethodError> {
+        match &self.method {
+            Method::Guided(guided) => Ok(guided),
+            Method::Vae(_) | Method::FixedPointGan(_) => Err(self.other_than(MethodName::Guided.as_str())),
+        }
+    }
+
+    /// The same, to change it.
+    ///
+    /// Errors: [`MethodError`] where the preset has another method.
+    pub fn guided_mut(&mut self) -> Result<&mut Guided, MethodError> {
+        let error = self.other_than(MethodName::Guided.as_str());
+        match &mut self.method {
+            Method::Guided(guided) => Ok(guided),
+            Method::Vae(_) | Method::FixedPointGan(_) => Err(error),
+        }
+    }
+
+    /// The variational autoencoder.
+    ///
+    /// Errors: [`MethodError`] where the preset has another method.
+    pub fn vae(&self) -> Result<&VaeConfig, MethodError> {
+        match &self.method {
+            Method::Vae(vae) => Ok(vae),
+            Method::Guided(_) | Method::FixedPointGan(_) => Err(self.other_than(MethodName::Vae.as_str())),
+        }
+    }
+
+    /// Generator and critic of the Fixed-Point GAN.
+    ///
+    /// Errors: [`MethodError`] where the preset has another method.
+    pub fn fixed_point_gan(&self) -> Result<&FixedPointGanConfig, MethodError> {
+        match &self.method {
+            Method::FixedPointGan(gan) => Ok(gan),
+            Method::Guided(_) | Method::Vae(_) => Err(self.other_than(MethodName::FixedPointGan.as_str())),
+        }
+    }
+
+    pub(crate) fn other_than(&self, expected: &'static str) -> MethodError {
+        MethodError { preset: self.name.clone(), found: self.method.name(), expected }
     }
 
     /// Checks every value; `name` only serves the error message.
     ///
     /// Errors: [`PresetError::Value`].
     pub(crate) fn check(&self, name: &str) -> Result<(), PresetError> {
-        let fail = |what: &str, found: String, expected: String| {
-            Err(PresetError::Value { name: name.to_owned(), what: what.to_owned(), found, expected })
-        };
-        let (size, t) = (self.image.size, self.schedule.timesteps);
+        self.faults().map_err(|Fault { what, found, expected }| PresetError::Value {
+            name: name.to_owned(),
+            what,
+            found,
+            expected,
+        })
+    }
+
+    fn faults(&self) -> Result<(), Fault> {
+        let size = self.image.size;
         if self.channels() == 0 {
-            return fail("image.channels", "none".into(), "at least one".into());
+            return Err(Fault::new("image.channels", "none", "at least one"));
         }
         if !(1..=MOST_PIXELS).contains(&size) {
-            return fail("image.size", size.to_string(), format!("1..={MOST_PIXELS} pixels"));
+            return Err(Fault::new("image.size", size, format!("1..={MOST_PIXELS} pixels")));
         }
         if !(self.image.percentile > 0.0 && self.image.percentile <= 100.0) {
-            return fail("image.percentile", self.image.percentile.to_string(), "in (0, 100]".into());
+            return Err(Fault::new("image.percentile", self.image.percentile, "in (0, 100]"));
         }
-        if t == 0 {
-            return fail("schedule.timesteps", "0".into(), "at least 1".into());
-        }
-        let level = self.translate.noise_level;
-        if level == 0 || level > t {
-            return fail("translate.noise_level", level.to_string(), format!("1..={t} (T)"));
-        }
-        if self.translate.healthy_class >= self.classifier.classes {
-            return fail(
-                "translate.healthy_class",
-                self.translate.healthy_class.to_string(),
-                format!("below classifier.classes = {}", self.classifier.classes),
-            );
-        }
-        if let Some(steps) = self.translate.steps.filter(|n| !(1..=level).contains(n)) {
-            return fail(
-                "translate.steps",
-                steps.to_string(),
-                format!("1..={level} (translate.noise_level)"),
-            );
-        }
-        let (spacing, range) = (self.translate.spacing, Trajectory::SPACING);
-        if !range.contains(&spacing) {
-            let expected = format!("a number from {} to {}", range.start(), range.end());
-            return fail("translate.spacing", spacing.to_string(), expected);
-        }
-        if self.translate.steps.is_none() && !is_equal_spacing(&spacing) {
-            return fail("translate.spacing", spacing.to_string(), "translate.steps beside it".into());
-        }
-        let networks = self.unet.check(size).map_err(|fault| ("unet", fault));
-        let networks = networks.and_then(|()| self.classifier.check(size).map_err(|f| ("classifier", f)));
-        if let Err((table, (key, found, expected))) = networks {
-            return fail(&format!("{table}.{key}"), found, expected);
-        }
-        for (table, recipe) in
-            [("train.ddpm", &self.train.ddpm), ("train.classifier", &self.train.classifier)]
-        {
-            if let Err(RecipeFault { key, found, expected }) = recipe.check(t) {
-                return fail(&format!("{table}.{key}"), found, expected);
+        match &self.method {
+            Method::Guided(guided) => {
+                guided.check(size)?;
+                self.train.check_guided(guided.schedule.timesteps)
+            }
+            Method::Vae(vae) => {
+                vae.check(size)?;
+                self.train.vae.check(None).map_err(|fault| Fault::within("train.vae", fault))
+            }
+            Method::FixedPointGan(gan) => {
+                gan.check(size)?;
+                self.train.fpgan.check(None).map_err(|fault| Fault::within("train.fpgan", fault))
             }
         }
-        if self.train.ddpm.start_from_ddpm {
-            return fail(
-                "train.ddpm.start_from_ddpm",
-                "true".into(),
-                "false: only a classifier starts so".into(),
-            );
-        }
-        Ok(())
+    }
+}
+
+/// A key, what it holds, and what would be right.
+#[derive(Debug)]
+struct Fault {
+    what: String,
+    found: String,
+    expected: String,
+}
+
+impl Fault {
+    fn new(what: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Self {
+        Self { what: what.into(), found: found.to_string(), expected: expected.into() }
+    }
+
+    fn within(table: &str, RecipeFault { key, found, expected }: RecipeFault) -> Self {
+        Self { what: format!("{table}.{key}"), found, expected }
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Stats {
 /// How one network was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Training {
-    /// `ddpm` or `classifier`.
+    /// `ddpm`, `classifier`, `vae` or `fpgan`.
     pub network: String,
     /// Program and version.
     pub tool: String,
@@ -38,8 +38,9 @@ pub struct Training {
     pub cosine: f64,
     /// Rate of the parameters' average that was written, or none for the parameters themselves.
     pub ema: Option<f64>,
-    /// Highest noise level that was trained on.
-    pub max_level: usize,
+    /// Highest noise level that was trained on; none for a network that knows no noise levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_level: Option<usize>,
     /// Seed of the first parameters, the order of images and the noise.
     pub seed: u64,
     /// `f32`, `tf32` or `bf16`: products.

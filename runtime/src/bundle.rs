@@ -6,7 +6,7 @@ use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{
     BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, ORT_CUDA, PORTABLE, UNET,
 };
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{Guided, MethodError, Preset};
 use anomalens_models::schedule::{Schedule, ScheduleError, Timestep};
 use ndarray::{Array1, Array4, Axis, Ix4, s};
 
@@ -53,6 +53,14 @@ pub enum OpenError {
         bundle: PathBuf,
         /// The cause.
         source: ScheduleError,
+    },
+    /// The bundle is of another method than guided diffusion.
+    #[error("bundle '{}': {MANIFEST}: {source}", bundle.display())]
+    Method {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// The cause.
+        source: MethodError,
     },
     /// A graph that is not what the manifest describes.
     #[error("bundle '{}': {file}: {what} is {found}, expected {expected} by the preset in {MANIFEST}; a foreign graph: write the bundle again with anomalens-export bundle", bundle.display())]
@@ -132,7 +140,7 @@ impl Bundle {
             return Err(OpenError::Target { bundle, target, precision, engine });
         }
         manifest.check_files(folder)?;
-        let schedule = Schedule::new(&manifest.preset.schedule)
+        let schedule = Schedule::new(&guided(folder, &manifest.preset)?.schedule)
             .map_err(|source| OpenError::Schedule { bundle: folder.to_owned(), source })?;
         let preset = &manifest.preset;
         let unet = manifest.has(UNET).then(|| Unet::load(folder, preset, engine)).transpose()?;
@@ -149,6 +157,11 @@ impl Bundle {
             engine: engine.describe(),
         })
     }
+}
+
+/// The guided pair of the preset of the bundle in a folder.
+fn guided<'a>(folder: &Path, preset: &'a Preset) -> Result<&'a Guided, OpenError> {
+    preset.guided().map_err(|source| OpenError::Method { bundle: folder.to_owned(), source })
 }
 
 /// Loads a graph that must have these inputs and outputs.
@@ -211,10 +224,11 @@ pub struct Unet {
 impl Unet {
     /// Loads `unet.onnx` of a folder, which must be the U-Net of `preset`.
     ///
-    /// Errors: [`OpenError::Engine`], [`OpenError::ForeignGraph`].
+    /// Errors: [`OpenError::Method`], [`OpenError::Engine`], [`OpenError::ForeignGraph`].
     pub fn load(folder: &Path, preset: &Preset, engine: &dyn Engine) -> Result<Self, OpenError> {
-        let conditional = preset.unet.classes.is_some();
-        let out = image_port("out", preset, preset.unet_out_channels());
+        let guided = guided(folder, preset)?;
+        let conditional = guided.unet.classes.is_some();
+        let out = image_port("out", preset, guided.unet_out_channels(preset.channels()));
         let session = load(folder, UNET, engine, &inputs(preset, conditional), &[out])?;
         Ok(Self { session, channels: preset.channels(), conditional })
     }
@@ -255,9 +269,10 @@ pub struct ClassifierGradient {
 impl ClassifierGradient {
     /// Loads `classifier_gradient.onnx` of a folder, which must be that of `preset`.
     ///
-    /// Errors: [`OpenError::Engine`], [`OpenError::ForeignGraph`].
+    /// Errors: [`OpenError::Method`], [`OpenError::Engine`], [`OpenError::ForeignGraph`].
     pub fn load(folder: &Path, preset: &Preset, engine: &dyn Engine) -> Result<Self, OpenError> {
-        let logits = port("logits", DType::F32, &[None, Some(preset.classifier.classes)]);
+        let classes = guided(folder, preset)?.classifier.classes;
+        let logits = port("logits", DType::F32, &[None, Some(classes)]);
         let outputs = [logits, image_port("gradient", preset, preset.channels())];
         Ok(Self { session: load(folder, CLASSIFIER_GRADIENT, engine, &inputs(preset, true), &outputs)? })
     }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::ddim::{DdimError, GradientScale, Guide};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
 
@@ -54,7 +54,8 @@ pub fn translate(
 ) -> Result<Translation, TranslateError> {
     let name = || bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
-    let classifier = bundle.classifier.as_ref().map(|_| preset.classifier.classes);
+    let guided = preset.guided().map_err(DdimError::from).map_err(translate::TranslateError::from)?;
+    let classifier = bundle.classifier.as_ref().map(|_| guided.classifier.classes);
     translate::check(preset, classifier, images, options)?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),

@@ -2,7 +2,8 @@
 //! preset of ours, written by hand beside each other.
 
 use anomalens_models::preset::{
-    ChannelSpec, ClassifierConfig, Conditioning, Heads, Multiplier, Pool, Preset, QkvOrder, UnetConfig,
+    ChannelSpec, ClassifierConfig, Conditioning, Guided, Heads, Multiplier, Pool, Preset, QkvOrder,
+    UnetConfig,
 };
 use serde_json::{Value, json};
 
@@ -34,8 +35,8 @@ fn preset(size: usize, channels: usize) -> Preset {
         |i| ChannelSpec { name: format!("c{i}"), modality: vec![], any_of: vec![], none_of: vec![] };
     preset.image.size = size;
     preset.image.channels = (0..channels).map(channel).collect();
-    preset.unet = plain_unet();
-    preset.classifier = plain_classifier();
+    preset.guided_mut().unwrap().unet = plain_unet();
+    preset.guided_mut().unwrap().classifier = plain_classifier();
     preset
 }
 
@@ -94,9 +95,9 @@ fn unet(name: &'static str, others: Value, change: fn(&mut UnetConfig), err: fn(
     let arguments = arguments(2 * CHANNELS, others);
     let number = |key: &str| arguments[key].as_u64().unwrap() as usize;
     let mut preset = preset(number("image_size"), number("in_channels"));
-    change(&mut preset.unet);
+    change(&mut preset.guided_mut().unwrap().unet);
     let mut wrong = preset.clone();
-    err(&mut wrong.unet);
+    err(&mut wrong.guided_mut().unwrap().unet);
     Member { name, network: "unet", arguments, preset, wrong }
 }
 
@@ -109,9 +110,9 @@ fn classifier(
     let arguments = arguments(3, others);
     let number = |key: &str| arguments[key].as_u64().unwrap() as usize;
     let mut preset = preset(number("image_size"), number("in_channels"));
-    change(&mut preset.classifier);
+    change(&mut preset.guided_mut().unwrap().classifier);
     let mut wrong = preset.clone();
-    err(&mut wrong.classifier);
+    err(&mut wrong.guided_mut().unwrap().classifier);
     Member { name, network: "classifier", arguments, preset, wrong }
 }
 
@@ -268,7 +269,7 @@ pub fn sizes() -> Vec<Member> {
         let mut classifier = classifier(names[1], shared, |_| (), |_| ());
         classifier.arguments["pool"] = json!("attention");
         for member in [&mut unet, &mut classifier] {
-            let (u, c) = (&mut member.preset.unet, &mut member.preset.classifier);
+            let Guided { unet: u, classifier: c, .. } = member.preset.guided_mut().unwrap();
             (u.model_channels, c.model_channels) = (128, 128);
             (u.res_blocks, c.res_blocks) = (2, 2);
             (u.channel_mult, c.channel_mult) = (own.clone(), own.clone());

@@ -4,7 +4,9 @@ use anomalens_exporter::checkpoint::{Config, Origin};
 use anomalens_exporter::infer::{Answers, InferError, Question, infer};
 use anomalens_models::graph::ParamSpec;
 use anomalens_models::nets;
-use anomalens_models::preset::{Heads, Norm, Pool, Preset, QkvOrder, ScheduleKind};
+use anomalens_models::preset::{
+    ClassifierConfig, Guided, Heads, Norm, Pool, Preset, QkvOrder, ScheduleKind, UnetConfig,
+};
 use anomalens_models::weights::Shapes;
 use anomalens_tests::family::{members, sizes};
 use anomalens_tests::golden;
@@ -21,22 +23,28 @@ fn classifier_shapes(preset: &Preset) -> Shapes {
     shapes(nets::classifier(preset).unwrap().params())
 }
 
+fn networks(preset: &Preset) -> (&UnetConfig, &ClassifierConfig) {
+    let Guided { unet, classifier, .. } = preset.guided().unwrap();
+    (unet, classifier)
+}
+
 /// What somebody who knows the preset answers.
 fn answers(preset: &Preset) -> Answers {
+    let (unet, classifier) = networks(preset);
     Answers {
         image_size: Some(preset.image.size),
         channels: preset.image.channels.iter().map(|c| c.name.clone()).collect(),
         schedule: Some(ScheduleKind::Linear),
         timesteps: Some(1000),
         healthy_class: Some(0),
-        heads: Some(preset.unet.heads),
-        heads_up: preset.unet.heads_up,
-        qkv_order: Some(preset.unet.qkv_order),
+        heads: Some(unet.heads),
+        heads_up: unet.heads_up,
+        qkv_order: Some(unet.qkv_order),
         origin: Origin::GuidedDiffusion,
         norm_groups: None,
         norm_epsilon: None,
-        classifier_heads: preset.classifier.heads(),
-        classifier_qkv_order: Some(preset.classifier.qkv_order),
+        classifier_heads: classifier.heads(),
+        classifier_qkv_order: Some(classifier.qkv_order),
         classifier_res_blocks: None,
     }
 }
@@ -65,8 +73,14 @@ fn every_network_of_the_family_infers_to_itself() {
         let found = infer(name, unet.as_ref(), classifier.as_ref(), &answers);
         let found = found.unwrap_or_else(|e| panic!("{name}: {e}"));
         match member.network {
-            "unet" => assert_eq!(found.preset.unet, preset.unet, "{name}"),
-            _ => assert_eq!(found.preset.classifier, preset.classifier, "{name}"),
+            "unet" => {
+                assert_eq!(found.preset.guided().unwrap().unet, preset.guided().unwrap().unet, "{name}")
+            }
+            _ => assert_eq!(
+                found.preset.guided().unwrap().classifier,
+                preset.guided().unwrap().classifier,
+                "{name}"
+            ),
         }
         assert_eq!(found.preset.image, preset.image, "{name}");
         assert_eq!(found.preset, Preset::parse(name, &found.text).unwrap(), "{name}");
@@ -81,7 +95,7 @@ fn what_is_found_says_where() {
     let (unet, classifier) = (unet_shapes(&preset), classifier_shapes(&preset));
     let answers = Answers { image_size: None, ..answers(&preset) };
     let found = infer("mine", Some(&unet), Some(&classifier), &answers).unwrap();
-    assert_eq!((&found.preset.unet, &found.preset.classifier), (&preset.unet, &preset.classifier));
+    assert_eq!(networks(&found.preset), networks(&preset));
     // t1, t1ce, … are known by their names.
     assert_eq!(found.preset.image, preset.image);
     for (key, value, from) in [
@@ -120,8 +134,12 @@ fn golden_networks_infer_to_their_presets() {
         // The classifier's pool tells the image size.
         let answers = Answers { image_size: None, ..answers(&preset) };
         let found = infer(name, Some(&unet), Some(&classifier), &answers).unwrap().preset;
-        assert_eq!((&found.unet, &found.classifier), (&preset.unet, &preset.classifier), "{name}");
-        assert_eq!((&found.image, found.schedule), (&preset.image, preset.schedule), "{name}");
+        assert_eq!(networks(&found), networks(&preset), "{name}");
+        assert_eq!(
+            (&found.image, found.guided().unwrap().schedule),
+            (&preset.image, preset.guided().unwrap().schedule),
+            "{name}"
+        );
 
         let questions = open(infer(name, Some(&unet), Some(&classifier), &Answers::default()));
         let channels: &[&str] = if data == "brats" { &["--channels"] } else { &[] };
@@ -162,7 +180,7 @@ fn questions_name_what_fits() {
     assert!(expected.iter().all(|option| message.contains(option)), "{message}");
 
     // With one head the order has no meaning, and without classes no class is healthy.
-    preset.unet.classes = None;
+    preset.guided_mut().unwrap().unet.classes = None;
     let one = Answers { heads: Some(Heads::Count(1)), ..Answers::default() };
     let questions = open(infer("u", Some(&unet_shapes(&preset)), None, &one));
     assert_eq!(options(&questions), ["--image-size", "--channels", "--schedule", "--timesteps"]);
@@ -172,11 +190,14 @@ fn questions_name_what_fits() {
 #[test]
 fn a_unet_alone_has_any_of_its_classes_healthy() {
     let mut preset = Preset::load("tiny").unwrap();
-    preset.unet.classes = Some(3);
+    preset.guided_mut().unwrap().unet.classes = Some(3);
     let unet = unet_shapes(&preset);
     let known = |class| Answers { healthy_class: Some(class), ..answers(&preset) };
     let found = infer("u", Some(&unet), None, &known(2)).unwrap().preset;
-    assert_eq!((found.translate.healthy_class, found.classifier.classes), (2, 3));
+    assert_eq!(
+        (found.guided().unwrap().translate.healthy_class, found.guided().unwrap().classifier.classes),
+        (2, 3)
+    );
     let error = infer("u", Some(&unet), None, &known(3)).unwrap_err();
     assert!(matches!(error, InferError::Answer { option: "--healthy-class", .. }), "{error}");
 }
@@ -185,7 +206,7 @@ fn a_unet_alone_has_any_of_its_classes_healthy() {
 #[test]
 fn levels_of_a_classifier_may_be_open() {
     let mut preset = Preset::load("tiny").unwrap();
-    let c = &mut preset.classifier;
+    let c = &mut preset.guided_mut().unwrap().classifier;
     c.channel_mult = vec![1.0.into(), 1.0.into()];
     c.attention_resolutions = vec![];
     (c.head_channels, c.head_count, c.pool) = (None, Some(1), Pool::SpatialV2);
@@ -195,18 +216,24 @@ fn levels_of_a_classifier_may_be_open() {
     assert_eq!(options(&questions), ["--classifier-res-blocks"]);
     assert_eq!(questions[0].candidates, ["1", "3"]);
     let told = |n| Answers { classifier_res_blocks: Some(n), ..known.clone() };
-    assert_eq!(infer("c", None, Some(&classifier), &told(1)).unwrap().preset.classifier, preset.classifier);
-    let other = infer("c", None, Some(&classifier), &told(3)).unwrap().preset.classifier;
+    assert_eq!(
+        infer("c", None, Some(&classifier), &told(1)).unwrap().preset.guided().unwrap().classifier,
+        preset.guided().unwrap().classifier
+    );
+    let other = infer("c", None, Some(&classifier), &told(3)).unwrap().preset.guided().unwrap().classifier;
     assert_eq!((other.res_blocks, other.channel_mult.len()), (3, 1));
     let error = infer("c", None, Some(&classifier), &told(2)).unwrap_err();
     assert!(matches!(&error, InferError::Answer { option: "--classifier-res-blocks", .. }), "{error}");
 
     // The attention pool knows the last level's side, so that the image size is enough.
-    let c = &mut preset.classifier;
+    let c = &mut preset.guided_mut().unwrap().classifier;
     (c.head_channels, c.head_count, c.pool) = (Some(32), None, Pool::Attention);
     let classifier = classifier_shapes(&preset);
     let known = answers(&preset);
-    assert_eq!(infer("c", None, Some(&classifier), &known).unwrap().preset.classifier, preset.classifier);
+    assert_eq!(
+        infer("c", None, Some(&classifier), &known).unwrap().preset.guided().unwrap().classifier,
+        preset.guided().unwrap().classifier
+    );
     let silent = Answers { image_size: None, ..known.clone() };
     assert_eq!(options(&open(infer("c", None, Some(&classifier), &silent))), ["--classifier-res-blocks"]);
     let error = infer("c", None, Some(&classifier), &Answers { image_size: Some(48), ..known }).unwrap_err();
@@ -258,9 +285,9 @@ fn what_diffusers_says_is_known() {
         ..answers(&preset)
     };
     let found = infer("d", Some(&unet), None, &known).unwrap();
-    let u = &found.preset.unet;
+    let u = &found.preset.guided().unwrap().unet;
     assert_eq!((u.heads, u.qkv_order, u.norm()), (config.heads, QkvOrder::QkvFirst, norm));
-    assert_eq!((found.preset.image.size, found.preset.classifier.norm()), (32, norm));
+    assert_eq!((found.preset.image.size, found.preset.guided().unwrap().classifier.norm()), (32, norm));
     assert_eq!(found.preset, Preset::parse("d", &found.text).unwrap());
     for from in ["sample_size", "attention_head_dim", "norm_num_groups", "norm_eps"] {
         assert!(found.text.contains(&format!("# {from} of config.json")), "{from}: {}", found.text);
@@ -287,7 +314,10 @@ fn what_diffusers_says_is_known() {
     }
     // A guided-diffusion classifier beside it has its own norms, and must be of the same size.
     let found = infer("d", Some(&unet), Some(&classifier), &known).unwrap().preset;
-    assert_eq!((found.unet.norm(), found.classifier.norm()), (norm, Norm::default()));
+    assert_eq!(
+        (found.guided().unwrap().unet.norm(), found.guided().unwrap().classifier.norm()),
+        (norm, Norm::default())
+    );
     let other = Config { image_size: Some(64), ..config };
     let known = Answers { origin: Origin::Diffusers(other), ..known };
     let error = infer("d", Some(&unet), Some(&classifier), &known).unwrap_err();
@@ -305,14 +335,14 @@ fn group_norms_are_asked_for_where_they_differ() {
     assert_eq!(questions[0].candidates, ["1", "2", "4", "8", "16", "32"]);
     let told = Answers { norm_groups: Some(8), norm_epsilon: Some(1e-6), ..monai.clone() };
     let found = infer("m", Some(&unet), None, &told).unwrap();
-    assert_eq!(found.preset.unet.norm(), Norm { groups: 8, epsilon: 1e-6 });
+    assert_eq!(found.preset.guided().unwrap().unet.norm(), Norm { groups: 8, epsilon: 1e-6 });
     assert!(found.text.contains("norm_epsilon = 1e-6"), "{}", found.text);
     let wrong = Answers { norm_groups: Some(24), ..told };
     let error = infer("m", Some(&unet), None, &wrong).unwrap_err();
     assert!(matches!(error, InferError::Answer { option: "--norm-groups", .. }), "{error}");
     let renamed = Answers { norm_epsilon: Some(1e-6), ..answers(&preset) };
     let found = infer("m", Some(&unet), None, &renamed).unwrap().preset;
-    assert_eq!(found.unet.norm(), Norm { groups: 32, epsilon: 1e-6 });
+    assert_eq!(found.guided().unwrap().unet.norm(), Norm { groups: 32, epsilon: 1e-6 });
 }
 
 #[test]

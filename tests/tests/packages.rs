@@ -94,7 +94,7 @@ fn cases() -> Vec<Case> {
             arguments: json!({"in_channels": 1, "out_channels": 1, "num_res_blocks": 1, "channels": [32, 64],
                 "attention_levels": [false, true], "num_head_channels": 16}),
             answers: monai(32, 1e-6, 16),
-            wrong: Wrong::Preset(|p| p.unet.norm_epsilon = 1e-5),
+            wrong: Wrong::Preset(|p| p.guided_mut().unwrap().unet.norm_epsilon = 1e-5),
         },
         Case {
             name: "monai, classes, variance, residual blocks between levels, one layer for q, k and v",
@@ -115,7 +115,7 @@ fn cases() -> Vec<Case> {
             arguments: json!({"in_channels": 1, "out_channels": 2, "num_res_blocks": 1, "channels": [16, 24],
                 "attention_levels": [true, true], "num_head_channels": 8, "norm_num_groups": 8, "norm_eps": 1e-4}),
             answers: monai(8, 1e-4, 8),
-            wrong: Wrong::Preset(|p| p.unet.norm_groups = 4),
+            wrong: Wrong::Preset(|p| p.guided_mut().unwrap().unet.norm_groups = 4),
         },
         Case {
             name: "monai, by the names of MONAI Generative",
@@ -150,7 +150,7 @@ fn cases() -> Vec<Case> {
                 "downsample_type": "resnet", "upsample_type": "resnet", "resnet_time_scale_shift": "scale_shift",
                 "attn_norm_num_groups": 32}),
             answers: diffusers(),
-            wrong: Wrong::Preset(|p| p.unet.heads = Heads::Channels(16)),
+            wrong: Wrong::Preset(|p| p.guided_mut().unwrap().unet.heads = Heads::Channels(16)),
         },
         Case {
             name: "diffusers, four groups, one head",
@@ -162,7 +162,7 @@ fn cases() -> Vec<Case> {
                 "down_block_types": ["AttnDownBlock2D", "DownBlock2D"],
                 "up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}),
             answers: diffusers(),
-            wrong: Wrong::Preset(|p| p.unet.norm_epsilon = 1e-5),
+            wrong: Wrong::Preset(|p| p.guided_mut().unwrap().unet.norm_epsilon = 1e-5),
         },
         Case {
             name: "diffusers, attention by its names before 0.15",

@@ -187,7 +187,7 @@ fn the_hybrid_loss_is_the_references() {
     let t = Tensor::from_slice(npy_i64(&folder.join("t.npy")).as_slice().unwrap());
     let y = Tensor::from_slice(npy_i64(&folder.join("y.npy")).as_slice().unwrap());
     let (x0, noise) = (read("x0.npy"), read("noise.npy"));
-    let diffusion = Diffusion::new(&Schedule::new(&preset.schedule).unwrap(), Device::Cpu);
+    let diffusion = Diffusion::new(&Schedule::new(&preset.guided().unwrap().schedule).unwrap(), Device::Cpu);
     let x_t = diffusion.noised(&x0, &t, &noise);
     let noised = error(&x_t, &folder.join("x_t.npy"));
     assert!(noised <= 1e-6, "x_t: {noised:.1e}");
@@ -263,7 +263,7 @@ fn the_interpreter_agrees_with_the_reference_interpreter() {
 #[test]
 fn tiny_trajectories() {
     let preset = preset("tiny");
-    let schedule = Schedule::new(&preset.schedule).unwrap();
+    let schedule = Schedule::new(&preset.guided().unwrap().schedule).unwrap();
     let unet = Case::new(nets::unet(&preset).unwrap(), &tiny().join("unet"));
     let classifier = Case::new(nets::classifier(&preset).unwrap(), &tiny().join("classifier"));
     let net = |case: &'static str| match case {

@@ -9,6 +9,7 @@ use anomalens_method::metrics::MetricError;
 use anomalens_method::otsu::OtsuError;
 use anomalens_method::translate::TranslateError;
 use anomalens_models::graph::GraphError;
+use anomalens_models::preset::MethodError;
 use anomalens_models::schedule::ScheduleError;
 use anomalens_models::weights::{KeyMismatch, WeightsError};
 
@@ -21,6 +22,9 @@ pub enum TrainError {
     /// The preset contradicts itself.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The preset holds the networks of another method.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// The preset's schedule cannot be.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),

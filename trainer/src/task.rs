@@ -68,19 +68,20 @@ pub struct Figure {
 impl Task {
     /// The network of a preset.
     ///
-    /// Errors: [`TrainError::Graph`], [`TrainError::Schedule`].
+    /// Errors: [`TrainError::Method`], [`TrainError::Graph`], [`TrainError::Schedule`].
     pub fn new(network: Network, preset: &Preset, device: Device) -> Result<Self, TrainError> {
         let graph = match network {
             Network::Ddpm => nets::unet(preset)?,
             Network::Classifier => nets::classifier(preset)?,
         };
-        let diffusion = Diffusion::new(&Schedule::new(&preset.schedule)?, device);
+        let guided = preset.guided()?;
+        let diffusion = Diffusion::new(&Schedule::new(&guided.schedule)?, device);
         Ok(Self {
             network,
             graph,
             diffusion,
-            conditional: preset.unet.classes.is_some(),
-            learn_sigma: preset.unet.learn_sigma,
+            conditional: guided.unet.classes.is_some(),
+            learn_sigma: guided.unet.learn_sigma,
             dropout: 0.0,
         })
     }

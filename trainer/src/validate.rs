@@ -79,7 +79,7 @@ impl Validation {
         let mut held = Self {
             network,
             preset: preset.clone(),
-            schedule: Schedule::new(&preset.schedule)?,
+            schedule: Schedule::new(&preset.guided()?.schedule)?,
             task: Task::new(network, preset, device)?,
             partner: None,
             device,
@@ -130,7 +130,7 @@ impl Validation {
         let images = crate::weights::tensor(&images.into_dyn()).to_device(self.device);
         let labels: Vec<i64> = self.labels.iter().map(|&diseased| i64::from(diseased)).collect();
         let labels = Tensor::from_slice(&labels).to_device(self.device);
-        let highest = self.preset.translate.noise_level.max(1);
+        let highest = self.preset.guided()?.translate.noise_level.max(1);
         // Each image at several levels: a few images say little at one.
         let times = highest.min(LEVELS_EACH);
         let batch =
@@ -198,7 +198,7 @@ impl Validation {
         if classifier.is_none() {
             options.scale = GradientScale::NONE;
         }
-        let mut unet = Unet { net: unet, conditional: self.preset.unet.classes.is_some() };
+        let mut unet = Unet { net: unet, conditional: self.preset.guided()?.unet.classes.is_some() };
         let mut guide = classifier.map(|net| Classifier { net });
         let guide = guide.as_mut().map(|guide| guide as &mut dyn anomalens_method::ddim::Guide);
         Ok(translate(&mut unet, guide, &self.schedule, &self.images, &options, &mut |_| {

@@ -68,7 +68,7 @@ fn a_noise_predictor_learns() {
 fn without_variances_the_squared_error_alone_is_learned() {
     let place = Place::new();
     let mut settings = settings(&place, Network::Ddpm, 2e-3);
-    settings.preset.unet.learn_sigma = false;
+    settings.preset.guided_mut().unwrap().unet.learn_sigma = false;
     let lines = fit(&place, &settings, &place.path("run"));
     let mse = |line: &Map<String, Value>| line["mse"].as_f64().unwrap();
     let (first, last) = (mse(&lines[0]), mse(lines.last().unwrap()));

@@ -44,7 +44,7 @@ fn the_peer_computes_what_the_trainer_does() {
     let noise = batch.images.randn_like();
     // The bound's first step is another term than the others.
     let t = Tensor::from_slice(&[0i64, 1, 700]);
-    let schedule = anomalens_models::schedule::Schedule::new(&preset.schedule).unwrap();
+    let schedule = anomalens_models::schedule::Schedule::new(&preset.guided().unwrap().schedule).unwrap();
     let x_t = Diffusion::new(&schedule, Device::Cpu).noised(&batch.images, &t, &noise);
     let inputs = [("x", &x_t), ("t", &t), ("y", &batch.labels)];
     let out = interpret::run(task.graph(), &params, &inputs, Precision::F32).unwrap().remove(0);

@@ -97,11 +97,12 @@ pub fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options)
 ///
 /// Errors: each is the fault of the command line.
 pub fn check(bundle: &Path, manifest: &Manifest, options: &Options) -> Result<()> {
-    options.plan(&Schedule::new(&manifest.preset.schedule)?)?;
+    let guided = manifest.preset.guided()?;
+    options.plan(&Schedule::new(&guided.schedule)?)?;
     if options.batch == 0 {
         return Err(TranslateError::NoBatch.into());
     }
-    let classes = manifest.preset.unet.classes.unwrap_or(manifest.preset.classifier.classes);
+    let classes = guided.unet.classes.unwrap_or(guided.classifier.classes);
     if options.healthy_class.get() >= classes {
         return Err(TranslateError::HealthyClass { found: options.healthy_class.get(), classes }.into());
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anomalens_models::manifest::{Manifest, ParityCheck, WEIGHTS};
+use anomalens_models::preset::Guided;
 use anomalens_models::stats::Training;
 use serde_json::{Map, Value};
 
@@ -12,7 +13,7 @@ use crate::parts::Part;
 pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&str>) -> String {
     let preset = &manifest.preset;
     let channels: Vec<&str> = preset.image.channels.iter().map(|c| c.name.as_str()).collect();
-    let (size, translate) = (preset.image.size, &preset.translate);
+    let size = preset.image.size;
     let mut text = format!(
         "# {name}\n\n{description}.\n\n\
          Finds anomalies without pixel labels: an image is encoded to noise by a diffusion model and decoded under the \
@@ -23,8 +24,7 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
          ## What goes in\n\n\
          - {size} x {size} pixels, channels in this order: {channels}\n\
          - normalised to [0, 1]: min(x, q) / q, q = percentile {percentile} of the series' non-zero pixels\n\
-         - noise schedule: {schedule:?}, T = {timesteps}; the networks are given {steps} for a noise level\n\
-         - unless told otherwise: noise level {level}, {visits}, gradient scale {scale}, healthy class {class}\n\n\
+         {process}\n\
          ## Networks\n\n",
         name = preset.name,
         description = preset.description.trim_end_matches('.'),
@@ -32,16 +32,7 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
         tool = manifest.tool,
         channels = channels.join(", "),
         percentile = preset.image.percentile,
-        schedule = preset.schedule.kind,
-        timesteps = preset.schedule.timesteps,
-        steps = manifest.step_convention,
-        level = translate.noise_level,
-        visits = match (translate.steps, translate.spacing) {
-            (None, _) => "every level on the way".to_owned(),
-            (Some(n), spacing) => format!("{n} steps a loop at the levels L (j/{n})^{spacing}"),
-        },
-        scale = translate.scale,
-        class = translate.healthy_class,
+        process = preset.guided().map_or(String::new(), |guided| process(guided, &manifest.step_convention)),
     );
     for network in networks {
         let Part { file, graph, .. } = &network.part;
@@ -70,6 +61,24 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
     text
 }
 
+/// The diffusion process, and what is done with it where nobody says otherwise.
+fn process(guided: &Guided, steps: &str) -> String {
+    let Guided { schedule, translate, .. } = guided;
+    format!(
+        "- noise schedule: {schedule:?}, T = {timesteps}; the networks are given {steps} for a noise level\n\
+         - unless told otherwise: noise level {level}, {visits}, gradient scale {scale}, healthy class {class}\n",
+        schedule = schedule.kind,
+        timesteps = schedule.timesteps,
+        level = translate.noise_level,
+        visits = match (translate.steps, translate.spacing) {
+            (None, _) => "every level on the way".to_owned(),
+            (Some(n), spacing) => format!("{n} steps a loop at the levels L (j/{n})^{spacing}"),
+        },
+        scale = translate.scale,
+        class = translate.healthy_class,
+    )
+}
+
 fn recipe(text: &mut String, training: &Training) {
     let Training { network, tool, cohort, iterations, batch, learning_rate, .. } = training;
     let average = training.ema.map_or("none".to_owned(), |rate| rate.to_string());
@@ -82,13 +91,13 @@ fn recipe(text: &mut String, training: &Training) {
         "\n## How the {network} was trained\n\n\
          - images: {kind}, {healthy} healthy and {diseased} diseased slices (fingerprint {fingerprint}). {note}\n\
          - recipe: {iterations} steps of {batch} images, Adam at {learning_rate} ({fall}), average of the parameters: \
-         {average}, noise levels up to {most}, seed {seed}, {precision}, by {tool}\n\n",
+         {average}, {levels}seed {seed}, {precision}, by {tool}\n\n",
         kind = cohort.kind,
         healthy = cohort.healthy,
         diseased = cohort.diseased,
         fingerprint = cohort.fingerprint.get(..12).unwrap_or(&cohort.fingerprint),
         note = cohort.note,
-        most = training.max_level,
+        levels = training.max_level.map_or(String::new(), |most| format!("noise levels up to {most}, ")),
         seed = training.seed,
         precision = training.precision,
     );

@@ -63,11 +63,14 @@ impl Source {
         let (then, now) = (&stats.preset, preset);
         let channels =
             |p: &Preset| p.image.channels.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        let schedule =
+            |p: &Preset| p.guided().map_or(String::new(), |guided| format!("{:?}", guided.schedule));
         for (what, found, expected) in [
             ("channels", channels(then), channels(now)),
             ("image.size", then.image.size.to_string(), now.image.size.to_string()),
             ("image.percentile", then.image.percentile.to_string(), now.image.percentile.to_string()),
-            ("schedule", format!("{:?}", then.schedule), format!("{:?}", now.schedule)),
+            ("method", then.method.name().to_string(), now.method.name().to_string()),
+            ("schedule", schedule(then), schedule(now)),
         ] {
             if found != expected {
                 let path = checkpoint.path().with_file_name(STATS);

@@ -65,7 +65,7 @@ pub(super) fn hold(
         images: held_out.positions().to_vec(),
         sha256: held_out.sha256().to_owned(),
         noise_level: options.noise_level.get(),
-        steps: steps(written),
+        steps: steps(&options),
         scale: options.scale.get(),
         engine: engine.describe(),
         against: format!("the network of {} in portable f32 on the same engine", written.origin),
@@ -78,16 +78,17 @@ pub(super) fn hold(
 }
 
 /// [`STEPS`], where L has so many.
-fn steps(written: &Written<'_>) -> usize {
-    STEPS.min(written.preset.translate.noise_level)
+fn steps(options: &Options) -> usize {
+    STEPS.min(options.noise_level.get())
 }
 
 /// L, s and the healthy class of the preset; without a classifier nothing pulls.
 fn options(written: &Written<'_>) -> Result<Options, GateError> {
     let defaults = Options::defaults(written.preset).map_err(TranslateError::from)?;
+    let spacing = written.preset.guided().map_err(|e| TranslateError::Ddim(e.into()))?.translate.spacing;
     let guided = written.subjects.iter().any(|subject| subject.file == CLASSIFIER_GRADIENT);
     Ok(Options {
-        steps: Steps::Spaced { n: steps(written), spacing: written.preset.translate.spacing },
+        steps: Steps::Spaced { n: steps(&defaults), spacing },
         scale: if guided { defaults.scale } else { GradientScale::NONE },
         ..defaults
     })
@@ -132,7 +133,8 @@ fn translate(
     done: &mut dyn FnMut(usize, usize) -> Result<(), GateError>,
 ) -> Result<Vec<AnomalyMap>, GateError> {
     let preset = written.preset;
-    let schedule = Schedule::new(&preset.schedule).map_err(|e| TranslateError::Ddim(e.into()))?;
+    let guided = preset.guided().map_err(|e| TranslateError::Ddim(e.into()))?;
+    let schedule = Schedule::new(&guided.schedule).map_err(|e| TranslateError::Ddim(e.into()))?;
     let mut net = Unet::load(folder, preset, engine)?;
     let guided = options.scale > GradientScale::NONE;
     let mut guide = guided.then(|| ClassifierGradient::load(written.folder, preset, engine)).transpose()?;

@@ -311,7 +311,7 @@ fn every_primitive_of_the_networks_is_checked() {
     let mut preset = Preset::load("tiny").unwrap();
     let mut graphs = vec![nets::unet(&preset).unwrap()];
     for pool in [Pool::Attention, Pool::Adaptive, Pool::Spatial, Pool::SpatialV2] {
-        preset.classifier.pool = pool;
+        preset.guided_mut().unwrap().classifier.pool = pool;
         let classifier = nets::classifier(&preset).unwrap();
         graphs.extend([super::classifier_gradient(&classifier).unwrap(), classifier]);
     }

@@ -15,7 +15,7 @@
 use anomalens_method::ddim::Step;
 use anomalens_method::translate::{Options, TranslateError};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, MODEL_CARD, UNET};
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::Guided;
 use anomalens_models::schedule::Schedule;
 use serde_json::{Map, Value, json};
 
@@ -113,9 +113,9 @@ fn plain(text: &str) -> String {
 
 /// inference.json: L, s, healthy class and steps of the preset; every value may be overridden where it is run.
 fn inference(package: &Package<'_>) -> Result<Value, PackageError> {
-    let Preset { unet, translate, .. } = &package.manifest.preset;
+    let Guided { schedule, unet, translate, .. } = package.manifest.preset.guided()?;
     let options = Options::defaults(&package.manifest.preset).map_err(TranslateError::from)?;
-    let plan = options.plan(&Schedule::new(&package.manifest.preset.schedule)?)?;
+    let plan = options.plan(&Schedule::new(schedule)?)?;
     let steps = |steps: &[Step]| -> Value {
         steps.iter().map(|s| json!([s.unet.get(), s.from_alpha_bar, s.to_alpha_bar])).collect()
     };

@@ -24,6 +24,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use anomalens_models::preset::MethodError;
 use anomalens_models::schedule::{NoiseLevel, ScheduleError, Timestep};
 use ndarray::Array4;
 
@@ -153,6 +154,9 @@ impl NoisyImage {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DdimError {
+    /// The networks are those of another method.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// A level or a respacing that cannot be.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),

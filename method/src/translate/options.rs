@@ -73,9 +73,9 @@ pub struct Options {
 impl Options {
     /// What a preset says: its L, s, healthy class and steps; Algorithm 1, one image at a time.
     ///
-    /// Errors: [`DdimError::Scale`].
+    /// Errors: [`DdimError::Method`], [`DdimError::Scale`].
     pub fn defaults(preset: &Preset) -> Result<Self, DdimError> {
-        let defaults = &preset.translate;
+        let defaults = &preset.guided()?.translate;
         Ok(Self {
             noise_level: NoiseLevel::new(defaults.noise_level),
             steps: match defaults.steps {

@@ -1,5 +1,7 @@
 //! Why a graph could not be built.
 
+use crate::preset::MethodError;
+
 /// Why a graph could not be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +32,9 @@ pub enum GraphError {
         /// What would be right.
         expected: String,
     },
+    /// The preset holds the networks of another method.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// A graph was asked for an output that it does not have.
     #[error("graph '{graph}' has no output '{found}'; it has {expected}")]
     NoSuchOutput {

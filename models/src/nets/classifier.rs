@@ -10,9 +10,9 @@ use crate::preset::{Pool, Preset};
 ///
 /// Inputs `x` `[N, C, H, W]` and `t` `[N]` (integer, 0..T); outputs `logits` and `log_probs`, both `[N, K]`.
 ///
-/// Errors: [`GraphError`] where the preset contradicts itself.
+/// Errors: [`GraphError`] where the preset contradicts itself, or has another method.
 pub fn classifier(preset: &Preset) -> Result<Graph, GraphError> {
-    let config = &preset.classifier;
+    let config = &preset.guided()?.classifier;
     let size = preset.image.size;
     let mut builder = Builder::new("classifier");
     let b = &mut builder;

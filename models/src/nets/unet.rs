@@ -11,9 +11,10 @@ use crate::preset::{Heads, Preset};
 /// `[N, 2C, H, W]`: the first C channels are ε, the others interpolate the variance (Nichol and Dhariwal 2021,
 /// Eq. 15) and are not used by DDIM. Where the preset learns no variance, `out` is ε alone, `[N, C, H, W]`.
 ///
-/// Errors: [`GraphError`] where the preset contradicts itself.
+/// Errors: [`GraphError`] where the preset contradicts itself, or has another method.
 pub fn unet(preset: &Preset) -> Result<Graph, GraphError> {
-    let config = &preset.unet;
+    let guided = preset.guided()?;
+    let config = &guided.unet;
     let (channels, size) = (preset.channels(), preset.image.size);
     let mut builder = Builder::new("unet");
     let b = &mut builder;
@@ -47,7 +48,7 @@ pub fn unet(preset: &Preset) -> Result<Graph, GraphError> {
     let h = up(b, h, &mut skips, &trunk, config.heads_up.unwrap_or(config.heads))?;
     let h = b.within("out.0", |b| norm(b, h, config.norm()))?;
     let h = b.within("out.1", |b| silu(b, h))?;
-    let out = b.within("out.2", |b| zero_conv(b, h, preset.unet_out_channels(), 3))?;
+    let out = b.within("out.2", |b| zero_conv(b, h, guided.unet_out_channels(channels), 3))?;
     b.output("out", out);
     Ok(builder.finish())
 }

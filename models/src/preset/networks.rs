@@ -286,7 +286,7 @@ impl ClassifierConfig {
 /// Largest number that a group norm may add to the variance: beyond it, it would no longer normalise.
 const MOST_EPSILON: f64 = 0.1;
 /// Most channels of a level: what is beyond them is a mistake.
-const MOST_CHANNELS: usize = 1 << 16;
+pub(super) const MOST_CHANNELS: usize = 1 << 16;
 
 fn check_levels(mult: &[Multiplier], model_channels: usize, size: usize) -> Result<(), Fault> {
     let halvings = 1usize << mult.len().saturating_sub(1).min(32);

@@ -5,6 +5,11 @@ fn tiny_with(lines: &str) -> Result<Preset, PresetError> {
     Preset::parse("test", &format!("{}{lines}", include_str!("../../presets/tiny.toml")))
 }
 
+fn steps(preset: &Preset) -> (Option<usize>, f64) {
+    let TranslateDefaults { steps, spacing, .. } = preset.guided().unwrap().translate;
+    (steps, spacing)
+}
+
 #[test]
 fn every_builtin_preset_loads_under_its_name() {
     for name in Preset::builtin_names() {
@@ -12,21 +17,21 @@ fn every_builtin_preset_loads_under_its_name() {
     }
     let demo = Preset::load("demo").unwrap();
     assert_eq!((demo.image.size, demo.channels()), (64, 4));
-    assert_eq!((demo.translate.steps, demo.translate.spacing), (Some(49), 2.0));
+    assert_eq!(steps(&demo), (Some(49), 2.0));
 }
 
 #[test]
 fn steps_are_every_level_unless_the_preset_says_otherwise() {
     let silent = tiny_with("").unwrap();
-    assert_eq!((silent.translate.steps, silent.translate.spacing), (None, 1.0));
+    assert_eq!(steps(&silent), (None, 1.0));
     let text = toml::to_string(&silent).unwrap();
     let translate = &text[text.find("[translate]").unwrap()..];
     assert!(!translate.contains("steps") && !translate.contains("spacing"), "{translate}");
     let spaced = tiny_with("steps = 20\nspacing = 1.5\n").unwrap();
-    assert_eq!((spaced.translate.steps, spaced.translate.spacing), (Some(20), 1.5));
+    assert_eq!(steps(&spaced), (Some(20), 1.5));
     let again = Preset::parse("again", &toml::to_string(&spaced).unwrap()).unwrap();
     assert_eq!(Preset { train: spaced.train.clone(), ..again }, spaced);
-    assert_eq!(tiny_with("steps = 50\n").unwrap().translate.spacing, 1.0);
+    assert_eq!(steps(&tiny_with("steps = 50\n").unwrap()).1, 1.0);
 }
 
 /// The built-in tiny preset with lines at the end of a network's table.
@@ -44,18 +49,21 @@ fn switches_that_are_not_used_are_not_written_down() {
     let written = serde_json::to_string(&manifest["preset"]).unwrap();
     let preset: Preset = serde_json::from_str(&written).unwrap();
     assert_eq!(serde_json::to_string(&preset).unwrap(), written);
-    let (unet, classifier) = (&preset.unet, &preset.classifier);
+    let Guided { unet, classifier, .. } = preset.guided().unwrap();
     assert!(unet.learn_sigma && unet.conv_resample && classifier.conv_resample);
     assert_eq!((unet.heads_up, classifier.pool), (None, Pool::Attention));
 
     let lines = "heads_up = { count = 2 }\nconv_resample = false\nlearn_sigma = false\nnorm_groups = 8\nnorm_epsilon = 1e-6";
     let other = tiny_network("unet", lines).unwrap();
-    assert_eq!(other.unet.heads_up, Some(Heads::Count(2)));
-    assert_eq!(other.unet.norm(), Norm { groups: 8, epsilon: 1e-6 });
+    assert_eq!(other.guided().unwrap().unet.heads_up, Some(Heads::Count(2)));
+    assert_eq!(other.guided().unwrap().unet.norm(), Norm { groups: 8, epsilon: 1e-6 });
     assert_eq!((unet.norm(), classifier.norm()), (Norm::default(), Norm::default()));
-    assert_eq!((other.unet_out_channels(), preset.unet_out_channels()), (4, 8));
+    assert_eq!(
+        (other.guided().unwrap().unet_out_channels(4), preset.guided().unwrap().unet_out_channels(4)),
+        (4, 8)
+    );
     let again = Preset::parse("again", &toml::to_string(&other).unwrap()).unwrap();
-    assert_eq!(again.unet, other.unet);
+    assert_eq!(again.guided().unwrap().unet, other.guided().unwrap().unet);
 }
 
 #[test]
@@ -63,9 +71,11 @@ fn multipliers_are_whole_or_not() {
     let text =
         include_str!("../../presets/tiny.toml").replace("channel_mult = [1, 2]", "channel_mult = [0.5, 1]");
     let preset = Preset::parse("half", &text).unwrap();
-    let widths = |m: usize| preset.unet.channel_mult.iter().map(|f| f.channels(m)).collect::<Vec<_>>();
+    let widths = |m: usize| {
+        preset.guided().unwrap().unet.channel_mult.iter().map(|f| f.channels(m)).collect::<Vec<_>>()
+    };
     assert_eq!((widths(64), widths(65)), (vec![32, 64], vec![32, 65]));
-    assert_eq!(serde_json::to_string(&preset.unet.channel_mult).unwrap(), "[0.5,1]");
+    assert_eq!(serde_json::to_string(&preset.guided().unwrap().unet.channel_mult).unwrap(), "[0.5,1]");
     // Whatever quotient of two widths gives the width back.
     for model in 1..200usize {
         for width in 1..400 {
@@ -160,6 +170,71 @@ fn recipes_are_not_written_down_with_the_networks() {
         let again: Preset = serde_json::from_str(&text).unwrap();
         assert_eq!(again.train, Train::default(), "{name}");
     }
+}
+
+/// A preset of a one-pass method with further lines at its end.
+fn one_pass(method: &str, lines: &str) -> Result<Preset, PresetError> {
+    let text = "name = 'p'\ndescription = 'd'\nmethod = 'METHOD'\n[image]\nsize = 64\n[[image.channels]]\nname = 'image'\n";
+    Preset::parse("test", &format!("{}{lines}", text.replace("METHOD", method)))
+}
+
+const VAE: &str = "[vae]\nwidths = [16, 32, 32]\nlatent_channels = 8\n";
+const GAN: &str = "[fixed_point_gan]\ngenerator_channels = 16\ngenerator_blocks = 2\ncritic_channels = 16\ncritic_levels = 4\nclasses = 2\nhealthy_class = 0\n";
+
+#[test]
+fn a_preset_has_the_tables_of_its_method_alone() {
+    let recipe = "[train.TABLE]\niterations = 5\nbatch = 2\nlearning_rate = 1e-3\n";
+    let trained = |table: &str, own: &str| format!("{own}{}", recipe.replace("TABLE", table));
+    for (method, lines) in [("vae", trained("vae", VAE)), ("fixed-point-gan", trained("fpgan", GAN))] {
+        let preset = one_pass(method, &lines).unwrap();
+        assert_eq!(preset.method.name().to_string(), method);
+        assert!(preset.method.is_one_pass());
+        let iterations =
+            if method == "vae" { preset.train.vae.iterations } else { preset.train.fpgan.iterations };
+        assert_eq!(iterations, 5, "{method}");
+        let again = Preset::parse("again", &toml::to_string(&preset).unwrap()).unwrap();
+        assert_eq!(Preset { train: preset.train.clone(), ..again }, preset);
+        let error = preset.guided().unwrap_err().to_string();
+        assert!(error.contains(&format!("found {method}, expected guided")), "{error}");
+    }
+    for (method, lines, expected) in [
+        ("vae", GAN.to_owned(), "table `fixed_point_gan` in a preset of method `vae`"),
+        ("fixed-point-gan", VAE.to_owned(), "table `vae` in a preset of method `fixed-point-gan`"),
+        ("guided", VAE.to_owned(), "table `vae` in a preset of method `guided`"),
+        ("vae", String::new(), "missing field `vae`"),
+        ("fixed-point-gan", String::new(), "missing field `fixed_point_gan`"),
+        ("guided", String::new(), "missing field `schedule`"),
+        ("vae", format!("{VAE}[schedule]\nkind = 'linear'\ntimesteps = 10\n"), "table `schedule`"),
+        ("vae", trained("ddpm", VAE), "table `train.ddpm`"),
+        ("vae", trained("fpgan", VAE), "table `train.fpgan`"),
+        ("fixed-point-gan", trained("vae", GAN), "table `train.vae`"),
+        ("vae", format!("{VAE}width = 3\n"), "unknown field `width`"),
+        ("autoencoder", VAE.to_owned(), "unknown variant `autoencoder`"),
+        ("vae", VAE.replace("32, 32", "8, 8, 8, 8, 8, 8, 8"), "found 7 halvings"),
+        ("vae", VAE.replace(", 32, 32", ""), "vae.widths: found [16]"),
+        ("vae", VAE.replace("[16", "[18"), "multiples of 4"),
+        ("vae", VAE.replace("[16", "[0"), "vae.widths: found 0"),
+        ("vae", VAE.replace("= 8", "= 0"), "vae.latent_channels: found 0"),
+        ("fixed-point-gan", GAN.replace("classes = 2", "classes = 1"), "fixed_point_gan.classes: found 1"),
+        ("fixed-point-gan", GAN.replace("_class = 0", "_class = 2"), "below fixed_point_gan.classes = 2"),
+        (
+            "fixed-point-gan",
+            GAN.replace("critic_levels = 4", "critic_levels = 7"),
+            "critic_levels: found 7 halvings",
+        ),
+        ("vae", trained("vae", VAE) + "max_level = 5\n", "train.vae.max_level: found 5"),
+        ("vae", trained("vae", VAE) + "dropout = 0.1\n", "train.vae.dropout: found 0.1"),
+        (
+            "fixed-point-gan",
+            trained("fpgan", GAN) + "start_from_ddpm = true\n",
+            "only a classifier starts so",
+        ),
+    ] {
+        let message = one_pass(method, &lines).unwrap_err().to_string();
+        assert!(message.contains(expected), "{method}: {lines}: {message}");
+    }
+    let guided = Preset::load("tiny").unwrap();
+    assert!(guided.vae().is_err() && guided.fixed_point_gan().is_err() && !guided.method.is_one_pass());
 }
 
 #[test]

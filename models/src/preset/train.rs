@@ -1,21 +1,45 @@
 //! How the networks of a preset are trained where nobody says otherwise: the tables `[train.ddpm]` and
-//! `[train.classifier]`.
+//! `[train.classifier]`, `[train.vae]`, or `[train.fpgan]`.
 
 use serde::Deserialize;
 
-/// The recipes of both networks. A table that is absent is the paper's.
+use super::Fault;
+
+/// The recipes of all networks, of which a preset has those of its method. A table that is absent is the paper's.
 ///
 /// They are defaults of a training, and no part of what the networks are: wherever a preset is written down again (a
 /// run, a bundle), they are left out.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Train {
     /// Of the noise predictor.
-    #[serde(default = "Recipe::paper_ddpm")]
     pub ddpm: Recipe,
     /// Of the noisy classifier.
-    #[serde(default = "Recipe::paper_classifier")]
     pub classifier: Recipe,
+    /// Of the variational autoencoder.
+    pub vae: Recipe,
+    /// Of the Fixed-Point GAN.
+    pub fpgan: Recipe,
+}
+
+/// The tables as they are written; a preset may have those of its own method.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrain {
+    pub ddpm: Option<Recipe>,
+    pub classifier: Option<Recipe>,
+    pub vae: Option<Recipe>,
+    pub fpgan: Option<Recipe>,
+}
+
+impl From<RawTrain> for Train {
+    fn from(raw: RawTrain) -> Self {
+        Self {
+            ddpm: raw.ddpm.unwrap_or_else(Recipe::paper_ddpm),
+            classifier: raw.classifier.unwrap_or_else(Recipe::paper_classifier),
+            vae: raw.vae.unwrap_or_else(Recipe::paper_vae),
+            fpgan: raw.fpgan.unwrap_or_else(Recipe::paper_fpgan),
+        }
+    }
 }
 
 /// How one network is trained.
@@ -72,7 +96,23 @@ pub struct RecipeFault {
 
 impl Default for Train {
     fn default() -> Self {
-        Self { ddpm: Recipe::paper_ddpm(), classifier: Recipe::paper_classifier() }
+        RawTrain::default().into()
+    }
+}
+
+impl Train {
+    /// Checks the recipes of the guided pair; `timesteps` is T.
+    ///
+    /// Errors: the first fault.
+    pub(super) fn check_guided(&self, timesteps: usize) -> Result<(), Fault> {
+        for (table, recipe) in [("train.ddpm", &self.ddpm), ("train.classifier", &self.classifier)] {
+            recipe.check(Some(timesteps)).map_err(|fault| Fault::within(table, fault))?;
+        }
+        if self.ddpm.start_from_ddpm {
+            let expected = "false: only a classifier starts so";
+            return Err(Fault::new("train.ddpm.start_from_ddpm", true, expected));
+        }
+        Ok(())
     }
 }
 
@@ -99,10 +139,25 @@ impl Recipe {
         Self { iterations: 20_000, ema: None, ..Self::paper_ddpm() }
     }
 
-    /// Checks every value against its range; `timesteps` is T.
+    /// A one-pass network's of the paper, Sec. 3: batch 10, Adam at 1e-4.
+    fn paper_one_pass(iterations: usize) -> Self {
+        Self { iterations, ema: None, ..Self::paper_ddpm() }
+    }
+
+    /// The variational autoencoder's: batch and rate of the paper's Sec. 3; the steps are ours, since it names epochs.
+    pub fn paper_vae() -> Self {
+        Self::paper_one_pass(50_000)
+    }
+
+    /// The Fixed-Point GAN's: batch and rate of the paper's Sec. 3; the steps are ours, since it names epochs.
+    pub fn paper_fpgan() -> Self {
+        Self::paper_one_pass(50_000)
+    }
+
+    /// Checks every value against its range; `timesteps` is T, none for a network that knows no noise levels.
     ///
     /// Errors: the first [`RecipeFault`].
-    pub fn check(&self, timesteps: usize) -> Result<(), RecipeFault> {
+    pub fn check(&self, timesteps: Option<usize>) -> Result<(), RecipeFault> {
         let fault =
             |key, found: String, expected: &str| Err(RecipeFault { key, found, expected: expected.into() });
         for (key, found) in [("iterations", self.iterations), ("batch", self.batch)] {
@@ -122,12 +177,24 @@ impl Recipe {
         if let Some(most) = self.clip_gradient.filter(|most| !(*most > 0.0 && most.is_finite())) {
             return fault("clip_gradient", most.to_string(), "a positive number");
         }
-        if let Some(level) = self.max_level.filter(|level| !(1..=timesteps).contains(level)) {
-            let expected = format!("from 1 to schedule.timesteps = {timesteps}");
-            return fault("max_level", level.to_string(), &expected);
+        match (self.max_level, timesteps) {
+            (Some(level), Some(timesteps)) if !(1..=timesteps).contains(&level) => {
+                let expected = format!("from 1 to schedule.timesteps = {timesteps}");
+                return fault("max_level", level.to_string(), &expected);
+            }
+            (Some(level), None) => {
+                return fault("max_level", level.to_string(), "none: the network knows no noise levels");
+            }
+            _ => (),
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return fault("dropout", self.dropout.to_string(), "in [0, 1)");
+        }
+        if timesteps.is_none() && self.dropout > 0.0 {
+            return fault("dropout", self.dropout.to_string(), "0: the network drops nothing");
+        }
+        if timesteps.is_none() && self.start_from_ddpm {
+            return fault("start_from_ddpm", "true".into(), "false: only a classifier starts so");
         }
         if !(1..=self.batch).contains(&self.accumulate) {
             let expected = format!("from 1 to batch = {}", self.batch);

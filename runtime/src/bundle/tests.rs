@@ -83,7 +83,7 @@ fn an_unconditional_unet_is_given_no_label() {
     write_weights(folder.path(), 4);
     write_unet(&folder.path().join(UNET), 4, 4, false);
     let mut preset = preset();
-    preset.unet.classes = None;
+    preset.guided_mut().unwrap().unet.classes = None;
     seal(folder.path(), &mut manifest(&preset, "quick"));
     let mut bundle = Bundle::open(folder.path(), tract().as_ref(), false).unwrap();
     let x = images((1, 4, 4, 4));
@@ -95,7 +95,7 @@ fn an_unconditional_unet_is_given_no_label() {
 fn the_channels_of_the_variance_are_the_presets() {
     let folder = bundle();
     let mut fixed = preset();
-    fixed.unet.learn_sigma = false;
+    fixed.guided_mut().unwrap().unet.learn_sigma = false;
     seal(folder.path(), &mut manifest(&fixed, "quick"));
     let error = refused(folder.path());
     let OpenError::ForeignGraph { what, found, expected, .. } = &error else { panic!("{error}") };

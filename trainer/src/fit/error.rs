@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use anomalens_models::preset::PresetError;
+use anomalens_models::preset::{MethodError, PresetError};
 
 use crate::error::TrainError;
 
@@ -51,6 +51,9 @@ pub enum FitError {
     /// The preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
+    /// The preset holds the networks of another method.
+    #[error(transparent)]
+    Method(#[from] MethodError),
     /// A program that is not beside this one.
     #[error("'{}': found no such program, expected it beside anomalens-train; run `make train`, which builds all of them", path.display())]
     Program {
@@ -124,7 +127,12 @@ impl FitError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Read { .. } | Self::Toml { .. } | Self::Set { .. } | Self::Value { .. } | Self::Preset(_)
+            Self::Read { .. }
+                | Self::Toml { .. }
+                | Self::Set { .. }
+                | Self::Value { .. }
+                | Self::Preset(_)
+                | Self::Method(_)
         )
     }
 }

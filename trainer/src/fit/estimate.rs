@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anomalens_models::graph::describe;
 use anomalens_models::nets;
-use anomalens_models::preset::{Preset, Recipe};
+use anomalens_models::preset::{Guided, ImageSpec, Method, Preset, Recipe};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -89,8 +89,9 @@ pub(super) fn measure(
 ) -> Result<f64, TrainError> {
     let begun = Instant::now();
     let mut points: Vec<(f64, f64)> = Vec::new();
-    for (side, images) in workloads(preset, at_once) {
-        let small = scaled(preset, side);
+    let guided = preset.guided()?;
+    for (side, images) in workloads(guided, preset.image.size, at_once) {
+        let small = scaled(preset, guided, side);
         let task = Task::new(network, &small, device)?;
         let macs = (describe::describe(task.graph()).macs * images as u64) as f64;
         let left = MEASURE.saturating_sub(begun.elapsed()).as_secs_f64();
@@ -119,12 +120,10 @@ fn extrapolated(points: &[(f64, f64)], macs: f64) -> f64 {
 }
 
 /// Sides and numbers of images to try, ascending in work.
-fn workloads(preset: &Preset, at_once: usize) -> Vec<(usize, usize)> {
-    let full = preset.image.size;
-    let levels = preset.unet.channel_mult.len().max(preset.classifier.channel_mult.len());
+fn workloads(Guided { unet, classifier, .. }: &Guided, full: usize, at_once: usize) -> Vec<(usize, usize)> {
+    let levels = unet.channel_mult.len().max(classifier.channel_mult.len());
     let fits = |side: &usize| {
-        let attended =
-            preset.unet.attention_resolutions.iter().chain(&preset.classifier.attention_resolutions);
+        let attended = unet.attention_resolutions.iter().chain(&classifier.attention_resolutions);
         let whole = |resolution: usize| (resolution * side).is_multiple_of(full);
         side.is_multiple_of(1 << (levels - 1)) && attended.copied().all(whole)
     };
@@ -139,13 +138,13 @@ fn workloads(preset: &Preset, at_once: usize) -> Vec<(usize, usize)> {
 }
 
 /// The same networks for smaller images: attention stays in the same blocks.
-fn scaled(preset: &Preset, side: usize) -> Preset {
-    let mut small = preset.clone();
-    small.image.size = side;
+fn scaled(preset: &Preset, guided: &Guided, side: usize) -> Preset {
+    let mut small = guided.clone();
     for resolutions in [&mut small.unet.attention_resolutions, &mut small.classifier.attention_resolutions] {
         resolutions.iter_mut().for_each(|resolution| *resolution = *resolution * side / preset.image.size);
     }
-    small
+    let image = ImageSpec { size: side, ..preset.image.clone() };
+    Preset { image, method: Method::Guided(small), ..preset.clone() }
 }
 
 fn noise_images(preset: &Preset, images: usize, device: Device) -> Batch {

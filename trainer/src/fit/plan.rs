@@ -83,12 +83,13 @@ pub enum State {
 impl Plan {
     /// The steps of a RUN.toml that was read from `file`. Nothing is made or changed.
     ///
-    /// Errors: [`FitError::Preset`]; [`FitError::Value`] for a recipe that cannot be, or images that are not there.
+    /// Errors: [`FitError::Preset`], [`FitError::Method`]; [`FitError::Value`] for a recipe that cannot be, or images that are not there.
     pub fn new(file: &Path, run: &RunFile) -> Result<Self, FitError> {
         let preset = Preset::load(&run.preset)?;
+        let timesteps = preset.guided()?.schedule.timesteps;
         let paths = Paths::new(file, run)?;
-        let ddpm = paths.recipe(&preset, "ddpm", &run.ddpm, &preset.train.ddpm)?;
-        let classifier = paths.recipe(&preset, "classifier", &run.classifier, &preset.train.classifier)?;
+        let ddpm = paths.recipe(timesteps, "ddpm", &run.ddpm, &preset.train.ddpm)?;
+        let classifier = paths.recipe(timesteps, "classifier", &run.classifier, &preset.train.classifier)?;
         let test = run.test.as_ref().map(|test| paths.images("test", test)).transpose()?;
         let mut steps = Vec::new();
         // All images first: what is wrong with them shows before days of training, not after.
@@ -176,13 +177,13 @@ impl<'a> Paths<'a> {
     /// What one network is trained by.
     fn recipe(
         &self,
-        preset: &Preset,
+        timesteps: usize,
         table: &str,
         options: &'a Options,
         usual: &Recipe,
     ) -> Result<(Recipe, &'a Options), FitError> {
         let recipe = options.over(usual);
-        recipe.check(preset.schedule.timesteps).map_err(|RecipeFault { key, found, expected }| {
+        recipe.check(Some(timesteps)).map_err(|RecipeFault { key, found, expected }| {
             self.value(format!("{table}.{key}"), found, expected)
         })?;
         if let (true, Some(start)) = (options.start_from_ddpm == Some(true), &options.start_from) {

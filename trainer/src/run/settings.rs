@@ -101,7 +101,7 @@ impl Settings {
 
     /// Checks every number, and that the cohort is one for the preset.
     ///
-    /// Errors: [`TrainError::Option`], [`TrainError::Unfit`], [`TrainError::EmptyClass`].
+    /// Errors: [`TrainError::Method`], [`TrainError::Option`], [`TrainError::Unfit`], [`TrainError::EmptyClass`].
     pub(super) fn check(&self, cohort: &Cohort) -> Result<(), TrainError> {
         for (what, found) in [
             ("--log-every", self.log_every),
@@ -113,7 +113,7 @@ impl Settings {
                 return Err(TrainError::Option { what, found: "0".into(), expected });
             }
         }
-        self.recipe.check(self.preset.schedule.timesteps).map_err(
+        self.recipe.check(Some(self.preset.guided()?.schedule.timesteps)).map_err(
             |RecipeFault { key, found, expected }| TrainError::Option {
                 what: format!("--{}", key.replace('_', "-")),
                 found,
@@ -127,7 +127,7 @@ impl Settings {
         let preset = &self.preset;
         check_fit(preset, cohort)?;
         let counts = cohort.counts();
-        let both = self.network == Network::Classifier || preset.unet.classes.is_some();
+        let both = self.network == Network::Classifier || preset.guided()?.unet.classes.is_some();
         for (class, count) in [("healthy", counts.healthy), ("diseased", counts.diseased)] {
             if both && count == 0 {
                 let found = counts.healthy + counts.diseased;

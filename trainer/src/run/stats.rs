@@ -13,7 +13,7 @@ const SAMPLE: usize = 500;
 
 /// What `stats.json` says of a finished run; `curve` holds some lines of its metrics.
 ///
-/// Errors: [`TrainError::Cohort`].
+/// Errors: [`TrainError::Method`], [`TrainError::Cohort`].
 pub(super) fn training(
     settings: &Settings,
     cohort: &Cohort,
@@ -38,7 +38,7 @@ pub(super) fn training(
         learning_rate: settings.recipe.learning_rate,
         cosine: settings.recipe.cosine,
         ema: settings.recipe.ema,
-        max_level: settings.recipe.max_level.unwrap_or(settings.preset.schedule.timesteps),
+        max_level: Some(settings.recipe.max_level.unwrap_or(settings.preset.guided()?.schedule.timesteps)),
         seed: settings.seed,
         precision: settings.precision.name().into(),
         curve,
