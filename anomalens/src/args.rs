@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anomalens_method::translate::Procedure;
 use anomalens_models::schedule::Respacing;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,12 +74,12 @@ pub struct TranslateArgs {
     /// The published code's respacing to N steps; --noise-level then counts respaced steps
     #[arg(long, value_name = "ddimN", requires = "noise_level")]
     pub respacing: Option<Respacing>,
-    /// How images are taken to noise and back
-    #[arg(long, value_enum, default_value_t = Method::Ddim)]
-    pub method: Method,
-    /// Whose indices: the paper's Algorithm 1, or the published script's
-    #[arg(long, value_enum, default_value_t = Schedule::Paper)]
-    pub schedule: Schedule,
+    /// What is done to the images [default: ddim]
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Whose indices: the paper's Algorithm 1, or the published script's [default: paper]
+    #[arg(long, value_enum)]
+    pub schedule: Option<Schedule>,
     /// With --schedule reference: clamp the predicted x_0 to [-1, 1]
     #[arg(long)]
     pub clip: bool,
@@ -149,23 +148,15 @@ pub struct EngineArgs {
     pub tf32: bool,
 }
 
-/// How images are taken to noise and back.
+/// What a bundle of a U-Net and a classifier can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Method {
     /// The paper's: deterministic encoding, guided decoding
     Ddim,
     /// Its ablation: random noise, guided DDPM sampling; it changes healthy anatomy, too
     Ddpm,
-}
-
-impl Method {
-    /// What the sampler is told; without a seed, 0.
-    pub fn procedure(self, seed: Option<u64>) -> Procedure {
-        match self {
-            Self::Ddim => Procedure::Paper,
-            Self::Ddpm => Procedure::Ddpm { seed: seed.unwrap_or(0) },
-        }
-    }
+    /// A comparison: the classifier's gradient alone; it has a map, and no healthy version
+    Saliency,
 }
 
 /// Whose indices and noise.

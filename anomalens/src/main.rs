@@ -1,8 +1,8 @@
 //! `anomalens`: a DICOM study in; its healthy version, an anomaly map and a mask out.
 //!
 //! ```text
-//! translate: read (DICOM or .npy) -> normalise -> frame -> runtime::translate -> undo -> write, report.html
-//! evaluate:  a cohort with masks; runtime::translate -> scores, baselines' beside them
+//! translate: read (DICOM or .npy) -> normalise -> frame -> Translator -> undo -> write, report.html
+//! evaluate:  a cohort with masks; a Translator for each method -> scores, baselines' beside them
 //! merge:     the same, of parts that several machines have translated
 //! inspect:   a bundle; or what would be done with an image, and why
 //! doctor:    what this machine can compute with
@@ -20,6 +20,7 @@ mod picture;
 mod progress;
 mod report;
 mod translate;
+mod translator;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -20,8 +20,7 @@ impl Progress {
     /// Starts the clock.
     pub fn start() -> Self {
         let bar = stderr().is_terminal().then(|| {
-            let template =
-                "{msg:>6} level {prefix:<4} [{bar:30}] {pos}/{len} steps, {elapsed} gone, {eta} left";
+            let template = "{msg:<16} [{bar:30}] {pos}/{len} steps, {elapsed} gone, {eta} left";
             let style = ProgressStyle::with_template(template).expect("a constant template");
             ProgressBar::new(0).with_style(style.progress_chars("=> "))
         });
@@ -29,16 +28,15 @@ impl Progress {
         Self { bar, began: now, told: now }
     }
 
-    /// Tells that `done` of `total` steps are done; `leg` and `level` say where.
-    pub fn step(&mut self, leg: &str, level: usize, done: usize, total: usize) {
+    /// Tells that `done` of `total` steps are done, and `place` where that is.
+    pub fn step(&mut self, place: &str, done: usize, total: usize) {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
-            bar.set_message(leg.to_owned());
-            bar.set_prefix(level.to_string());
+            bar.set_message(place.to_owned());
             bar.set_position(done as u64);
         } else if done == total || self.told.elapsed() >= PAUSE {
             self.told = Instant::now();
-            eprintln!("{}", line(leg, level, done, total, self.began.elapsed()));
+            eprintln!("{}", line(place, done, total, self.began.elapsed()));
         }
     }
 
@@ -50,10 +48,10 @@ impl Progress {
     }
 }
 
-fn line(leg: &str, level: usize, done: usize, total: usize, elapsed: Duration) -> String {
+fn line(place: &str, done: usize, total: usize, elapsed: Duration) -> String {
     let left = elapsed.mul_f64((total - done) as f64 / done.max(1) as f64);
     let percent = 100 * done / total.max(1);
-    format!("{leg} level {level}: {done}/{total} steps ({percent} %), {} left", HumanDuration(left))
+    format!("{place}: {done}/{total} steps ({percent} %), {} left", HumanDuration(left))
 }
 
 #[cfg(test)]
@@ -62,8 +60,8 @@ mod tests {
 
     #[test]
     fn time_left_is_in_proportion() {
-        let text = line("encode", 12, 25, 100, Duration::from_secs(20));
+        let text = line("encode level 12", 25, 100, Duration::from_secs(20));
         assert_eq!(text, "encode level 12: 25/100 steps (25 %), 60 seconds left");
-        assert!(line("decode", 0, 0, 0, Duration::ZERO).contains("(0 %)"));
+        assert!(line("decode level 0", 0, 0, Duration::ZERO).contains("(0 %)"));
     }
 }

@@ -22,4 +22,4 @@ pub mod write;
 pub use error::{ReadError, WriteError};
 pub use geometry::Geometry;
 pub use read::{Inventory, Source, SourceSlice, Study, read, scan};
-pub use write::{MapScale, Provenance, Written};
+pub use write::{MapOf, MapScale, Provenance, Written};

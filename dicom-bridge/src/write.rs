@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::WriteError;
 
-pub use map::{MapScale, map};
+pub use map::{MapOf, MapScale, map};
 pub use mask::mask;
 pub use picture::picture;
 pub use reconstruction::reconstruction;

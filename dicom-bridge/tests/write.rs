@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use anomalens_dicom_bridge::{MapScale, SourceSlice, Study, Written, read, write};
+use anomalens_dicom_bridge::{MapOf, MapScale, SourceSlice, Study, Written, read, write};
 use anomalens_models::preset::ImageSpec;
 use common::{Slice, channel, have, one_channel, provenance, real, validate};
 use dicom_core::{DataElement, PrimitiveValue, VR};
@@ -27,7 +27,7 @@ fn all(study: &Study, slice: &SourceSlice) -> Vec<Written> {
     let p = provenance();
     let map = values(slice);
     let mask = map.mapv(|v| v > 1.0);
-    let scale = MapScale::for_maximum(MAXIMUM);
+    let scale = MapScale::for_maximum(MAXIMUM, MapOf::Difference);
     let picture = RgbImage::from_fn(33, 21, |x, y| Rgb([x as u8, y as u8, 7]));
     vec![
         write::reconstruction(slice, 0, &study.channels[0], slice.pixels.index_axis(Axis(0), 0), &p).unwrap(),
@@ -73,8 +73,13 @@ fn every_object_passes_dciodvfy() {
         // A weak map too: its window is narrower than 1.
         let slice = &study.slices[0];
         let weak = values(slice).mapv(|v| v * 1e-3);
-        let weak =
-            write::map(slice, weak.view(), &MapScale::for_maximum(MAXIMUM * 1e-3), &provenance()).unwrap();
+        let weak = write::map(
+            slice,
+            weak.view(),
+            &MapScale::for_maximum(MAXIMUM * 1e-3, MapOf::Difference),
+            &provenance(),
+        )
+        .unwrap();
         for written in all(&study, slice).into_iter().chain([weak]) {
             let path = written.save(folder.path()).unwrap();
             for error in validate(&path) {
@@ -277,7 +282,7 @@ fn uids_follow_from_the_run() {
     assert_eq!(first, again);
     // Another hour, the same run: the UIDs stay.
     let later = write::Provenance { created: ["20261124".into(), "235959".into()], ..provenance() };
-    let scale = MapScale::for_maximum(MAXIMUM);
+    let scale = MapScale::for_maximum(MAXIMUM, MapOf::Difference);
     let map = |values: Array2<f32>, p| write::map(slice, values.view(), &scale, &p).unwrap().sop_instance_uid;
     let uid = &first[1].sop_instance_uid;
     assert_eq!(*uid, map(values(slice), later));
@@ -366,7 +371,7 @@ fn what_does_not_fit_is_refused() {
     let study = read(&path, &one_channel(), &[]).unwrap();
     let slice = &study.slices[0];
     let p = provenance();
-    let scale = MapScale::for_maximum(1.0);
+    let scale = MapScale::for_maximum(1.0, MapOf::Difference);
     let small = Array2::<f32>::zeros((3, 3));
     let mut wrong = values(slice);
     wrong[[2, 1]] = f32::NAN;

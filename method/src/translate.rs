@@ -9,7 +9,8 @@ use anomalens_models::schedule::{NoiseLevel, Schedule};
 use ndarray::{Array4, Array5, ArrayView4, Axis, concatenate, s, stack};
 
 use crate::ddim::{
-    self, DdimError, GradientScale, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan, StepDone,
+    self, ClassLabel, DdimError, GradientScale, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan,
+    StepDone,
 };
 use crate::ddpm;
 
@@ -120,24 +121,29 @@ impl TranslateError {
     }
 }
 
-/// Checks that a preset's networks take these images, and that each that is there knows the healthy class;
-/// `classifier`: how many classes the guide has, if there is one.
+/// Checks that a preset's networks take these images.
 ///
-/// Errors: [`DdimError::Method`], [`TranslateError::ImageShape`], [`TranslateError::HealthyClass`].
-pub fn check(
-    preset: &Preset,
-    classifier: Option<usize>,
-    images: &[UnitImage],
-    options: &Options,
-) -> Result<(), TranslateError> {
+/// Errors: [`TranslateError::ImageShape`].
+pub fn check_images(preset: &Preset, images: &[UnitImage]) -> Result<(), TranslateError> {
     let expected = [preset.channels(), preset.image.size, preset.image.size];
-    if let Some((index, image)) = images.iter().enumerate().find(|(_, i)| i.pixels().shape() != expected) {
-        let (found, expected) = (image.pixels().shape().to_vec(), expected.to_vec());
-        return Err(TranslateError::ImageShape { index, found, expected });
+    match images.iter().enumerate().find(|(_, i)| i.pixels().shape() != expected) {
+        Some((index, image)) => {
+            let (found, expected) = (image.pixels().shape().to_vec(), expected.to_vec());
+            Err(TranslateError::ImageShape { index, found, expected })
+        }
+        None => Ok(()),
     }
-    let found = options.healthy_class.get();
-    let unet = &preset.guided().map_err(DdimError::from)?.unet;
-    match unet.classes.into_iter().chain(classifier).min().filter(|&classes| found >= classes) {
+}
+
+/// Checks that each network that is told a class knows it; `classes`: how many each has.
+///
+/// Errors: [`TranslateError::HealthyClass`].
+pub fn check_class(
+    healthy: ClassLabel,
+    classes: impl IntoIterator<Item = usize>,
+) -> Result<(), TranslateError> {
+    let found = healthy.get();
+    match classes.into_iter().min().filter(|&classes| found >= classes) {
         Some(classes) => Err(TranslateError::HealthyClass { found, classes }),
         None => Ok(()),
     }

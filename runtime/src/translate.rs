@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use anomalens_method::ddim::{DdimError, GradientScale, Guide};
+use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
+use anomalens_models::preset::{Guided, Preset};
 
 use crate::bundle::Bundle;
 
@@ -20,6 +22,14 @@ pub enum TranslateError {
         "bundle '{bundle}' has no U-Net, expected unet.onnx; write the bundle again with anomalens-export bundle --unet"
     )]
     NoUnet {
+        /// The bundle's folder.
+        bundle: String,
+    },
+    /// Saliency without a classifier.
+    #[error(
+        "bundle '{bundle}' has no classifier, whose gradient saliency is; write the bundle again with anomalens-export bundle --classifier"
+    )]
+    NoGradient {
         /// The bundle's folder.
         bundle: String,
     },
@@ -54,9 +64,10 @@ pub fn translate(
 ) -> Result<Translation, TranslateError> {
     let name = || bundle.folder.display().to_string();
     let preset = &bundle.manifest.preset;
-    let guided = preset.guided().map_err(DdimError::from).map_err(translate::TranslateError::from)?;
+    let guided = guided(preset)?;
     let classifier = bundle.classifier.as_ref().map(|_| guided.classifier.classes);
-    translate::check(preset, classifier, images, options)?;
+    translate::check_images(preset, images)?;
+    translate::check_class(options.healthy_class, guided.unet.classes.into_iter().chain(classifier))?;
     let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
         Some(classifier) => Some(classifier),
         None if options.scale == GradientScale::NONE => None,
@@ -64,4 +75,26 @@ pub fn translate(
     };
     let net = bundle.unet.as_mut().ok_or_else(|| TranslateError::NoUnet { bundle: name() })?;
     Ok(translate::translate(net, guide, &bundle.schedule, images, options, on_step)?)
+}
+
+/// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as
+/// [`saliency::saliency`] has it.
+///
+/// Errors: [`TranslateError`].
+pub fn saliency(
+    bundle: &mut Bundle,
+    images: &[UnitImage],
+    options: &saliency::Options,
+    on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Saliency, TranslateError> {
+    let name = || bundle.folder.display().to_string();
+    let preset = &bundle.manifest.preset;
+    let guide = bundle.classifier.as_mut().ok_or_else(|| TranslateError::NoGradient { bundle: name() })?;
+    translate::check_images(preset, images)?;
+    translate::check_class(options.healthy_class, [guided(preset)?.classifier.classes])?;
+    Ok(saliency::saliency(guide, images, options, on_batch)?)
+}
+
+fn guided(preset: &Preset) -> Result<&Guided, translate::TranslateError> {
+    Ok(preset.guided().map_err(DdimError::from)?)
 }

@@ -24,25 +24,24 @@ mod store;
 mod table;
 mod volume;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anomalens_cohort::Cohort;
-use anomalens_method::ddim::{GradientScale, Leg};
+use anomalens_method::ddim::GradientScale;
 use anomalens_method::translate::Options;
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::schedule::NoiseLevel;
-use anomalens_runtime::bundle::Bundle;
 use anomalens_runtime::engine::{self, Engine};
-use anomalens_runtime::translate::translate;
 use anyhow::Result;
 
+use crate::TOOL;
 use crate::failure::{Outcome, Usage};
+use crate::interrupt::{self, Interrupted};
 use crate::picture;
 use crate::progress::Progress;
-use crate::translate::options::{self, describe};
-use crate::{TOOL, interrupt};
+use crate::translate::options;
+use crate::translator::{Approach, Translator};
 
 pub use args::{EvaluateArgs, MergeArgs};
 use column::{OURS, columns};
@@ -95,17 +94,18 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
     let shard = shard::choose(args.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let manifest = Manifest::read(&args.bundle)?;
-    let mut options = sampler(args, &manifest).map_err(Usage::new)?;
+    let mut approach = approach(args, &manifest).map_err(Usage::new)?;
     let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
     check(&cohort, &manifest)?;
     let engine = engine::open(&options::engine(&args.engine))?;
-    options.batch = args.batch.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 });
+    let batch = args.batch.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 });
+    *approach.batch() = batch;
     let sha256 = Manifest::bundle_hash(&args.bundle)?;
     let record = Record {
-        settings: settings(args, engine.as_ref(), &options, &sha256, &cohort.fingerprint()?),
+        settings: settings(args, engine.as_ref(), &approach, batch, &sha256, &cohort.fingerprint()?),
         shard,
         limit: args.limit,
-        batch: options.batch,
+        batch,
         cohort: std::path::absolute(&args.cohort)?,
         split: args.split.clone(),
         networks: vec![Network {
@@ -116,8 +116,8 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
         }],
     };
     let mut store = Store::open(&args.out, &record, plan(&cohort, &record))?;
-    begin(&cohort, &manifest, engine.as_ref(), &options, &record, &store);
-    translate_all(args, &cohort, engine.as_ref(), &options, &mut store)?;
+    begin(&cohort, &manifest, engine.as_ref(), &approach, &record, &store);
+    translate_all(args, &cohort, engine.as_ref(), approach, &mut store)?;
     match shard {
         None => conclude(&cohort, &mut store, record, &args.out)?,
         Some(shard) => {
@@ -189,7 +189,7 @@ fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results
 }
 
 /// What the sampler is told; every error is one of usage.
-fn sampler(args: &EvaluateArgs, manifest: &Manifest) -> Result<Options> {
+fn approach(args: &EvaluateArgs, manifest: &Manifest) -> Result<Approach> {
     let mut options = Options::defaults(&manifest.preset)?;
     if let Some(level) = args.noise_level {
         options.noise_level = NoiseLevel::new(level);
@@ -199,11 +199,12 @@ fn sampler(args: &EvaluateArgs, manifest: &Manifest) -> Result<Options> {
     }
     options.steps = options::steps(args.steps, args.spacing, &options)?;
     options.batch = args.batch.unwrap_or(1);
-    options::check(&args.bundle, manifest, &options)?;
+    let approach = Approach::Guided(options);
+    approach.check(&args.bundle, manifest)?;
     if args.limit == Some(0) {
         anyhow::bail!("--limit 0, expected at least 1 slice; leave it out to score them all");
     }
-    Ok(options)
+    Ok(approach)
 }
 
 /// Whether the bundle is one for these images.
@@ -239,17 +240,18 @@ fn check(cohort: &Cohort, manifest: &Manifest) -> Result<(), EvaluateError> {
 fn settings(
     args: &EvaluateArgs,
     engine: &dyn Engine,
-    options: &Options,
+    approach: &Approach,
+    batch: usize,
     bundle: &str,
     cohort: &str,
 ) -> Settings {
     let mut settings = vec![("bundle".into(), bundle.to_owned()), ("cohort".into(), cohort.to_owned())];
-    settings.extend(describe(options));
+    settings.extend(approach.describe());
     let name = engine.describe();
     let name = name.split(" (").next().unwrap_or_default();
     let tf32 = if args.engine.tf32 { ", tf32" } else { "" };
     settings.push(("engine".into(), format!("{name}, {}{tf32}", args.engine.device)));
-    settings.push(("batch".into(), options.batch.to_string()));
+    settings.push(("batch".into(), batch.to_string()));
     settings
 }
 
@@ -258,7 +260,7 @@ fn begin(
     cohort: &Cohort,
     manifest: &Manifest,
     engine: &dyn Engine,
-    options: &Options,
+    approach: &Approach,
     record: &Record,
     store: &Store,
 ) {
@@ -269,7 +271,7 @@ fn begin(
         eprintln!("warning: {damaged}; this batch is made again");
     }
     let parameters: Vec<_> =
-        describe(options).iter().map(|(name, value)| format!("{name} {value}")).collect();
+        approach.describe().iter().map(|(name, value)| format!("{name} {value}")).collect();
     if let Some(shard) = record.shard {
         eprintln!("part {shard}: --shard 1/1 would do all of it");
     }
@@ -282,7 +284,7 @@ fn translate_all(
     args: &EvaluateArgs,
     cohort: &Cohort,
     engine: &dyn Engine,
-    options: &Options,
+    approach: Approach,
     store: &mut Store,
 ) -> Result<()> {
     let missing = store.missing(OURS);
@@ -294,28 +296,25 @@ fn translate_all(
         total: store.slices(),
         out: args.out.clone(),
     };
-    let mut bundle = Bundle::open(&args.bundle, engine, args.unverified)?;
+    let mut translator = Translator::open(&args.bundle, engine, args.unverified, approach)?;
     let mut progress = Progress::start();
     for (done, &number) in missing.iter().enumerate() {
         let images: Vec<_> =
             store.plan().batch(number).iter().map(|&i| unit(cohort, i)).collect::<Result<_>>()?;
-        let translated = translate(&mut bundle, &images, options, &mut |step| {
-            let leg = match step.leg {
-                Leg::Encode => "encode",
-                Leg::Decode => "decode",
-            };
-            progress.step(leg, step.level.get(), done * step.total + step.done, missing.len() * step.total);
-            if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        let made = translator.run(&images, &mut |place, step, steps| {
+            progress.step(place, done * steps + step, missing.len() * steps);
         });
-        let translated = match translated {
-            Err(error) if error.cancelled() => {
+        match made {
+            Err(error) if error.is::<Interrupted>() => {
                 progress.finish();
                 return Err(stopped(store).into());
             }
-            translated => translated?,
-        };
-        let time = translated.timings.encode + translated.timings.decode;
-        store.put(OURS, number, &translated.healthy, time)?;
+            made => {
+                let made = made?;
+                let healthy = made.healthy.as_ref().expect("the method makes one");
+                store.put(OURS, number, healthy, made.time())?;
+            }
+        }
     }
     progress.finish();
     if interrupt::check().is_err() {

@@ -8,6 +8,8 @@
 //!                 reconstruction of each channel
 //!                 map | map over a channel | mask outline | colour bar
 //! ```
+//!
+//! A method without a healthy version has no tiles of reconstruction.
 
 mod colour;
 mod sheet;
@@ -40,8 +42,8 @@ pub struct Scene<'a> {
     pub channels: &'a [String],
     /// The input, [C, H, W] in [0, 1].
     pub input: ArrayView3<'a, f32>,
-    /// The reconstruction, [C, H, W]; shown with the same window, black at 0 and white at 1.
-    pub healthy: ArrayView3<'a, f32>,
+    /// The reconstruction, [C, H, W], if there is one; shown with the same window, black at 0 and white at 1.
+    pub healthy: Option<ArrayView3<'a, f32>>,
     /// The anomaly map, [H, W], at least 0.
     pub map: ArrayView2<'a, f32>,
     /// The mask, [H, W].
@@ -77,21 +79,24 @@ impl Scene<'_> {
             (over("map"), tile::heat_over(under, self.map, full_scale, size)),
             (over("mask"), tile::outline_over(under, self.mask, size)),
         ];
-        let (input, healthy) = (grey_row("input", self.input), grey_row("reconstruction", self.healthy));
+        let input = grey_row("input", self.input);
+        let healthy = self.healthy.map(|healthy| grey_row("reconstruction", healthy));
         let rows: Vec<Vec<(String, RgbImage)>> = if single {
-            vec![input.into_iter().chain(healthy).chain(overlays).collect()]
+            vec![input.into_iter().chain(healthy.into_iter().flatten()).chain(overlays).collect()]
         } else {
             let map = ("anomaly map".to_owned(), tile::heat(self.map, full_scale, size));
-            vec![input, healthy, std::iter::once(map).chain(overlays).collect()]
+            let maps = std::iter::once(map).chain(overlays).collect();
+            std::iter::once(input).chain(healthy).chain([maps]).collect()
         };
         self.compose(&rows, size, full_scale)
     }
 
-    /// The channel that contributes most to the map: there a reader sees best what the map is about.
+    /// The channel that contributes most to the map: there a reader sees best what the map is about. Without a reconstruction,
+    /// the first.
     fn most_changed(&self) -> usize {
+        let Some(healthy) = self.healthy else { return 0 };
         let change = |c: usize| -> f32 {
-            let planes =
-                self.input.index_axis(Axis(0), c).into_iter().zip(self.healthy.index_axis(Axis(0), c));
+            let planes = self.input.index_axis(Axis(0), c).into_iter().zip(healthy.index_axis(Axis(0), c));
             planes.map(|(a, b)| (a - b).abs()).filter(|d| d.is_finite()).sum()
         };
         (0..self.channels.len()).max_by(|&a, &b| change(a).total_cmp(&change(b)).then(b.cmp(&a))).unwrap_or(0)

@@ -35,7 +35,7 @@ fn draw(channels: usize, size: usize, aspect: f64) -> RgbImage {
         title: "slice 3 of 12 - bundle demo 0123456789ab - untrained weights",
         channels: &names,
         input: input.view(),
-        healthy: healthy.view(),
+        healthy: Some(healthy.view()),
         map: map.view(),
         mask: mask.view(),
         threshold,
@@ -77,7 +77,7 @@ fn the_map_lies_over_the_channel_that_changed_most() {
         title: "",
         channels: &names,
         input: input.view(),
-        healthy: healthy.view(),
+        healthy: Some(healthy.view()),
         map: map.view(),
         mask: mask.view(),
         threshold: 0.0,
@@ -85,9 +85,12 @@ fn the_map_lies_over_the_channel_that_changed_most() {
         aspect: 1.0,
     };
     assert_eq!(scene.most_changed(), 2);
-    scene.healthy = input.view();
+    scene.healthy = Some(input.view());
     assert_eq!(scene.most_changed(), 0, "a tie goes to the first");
-    scene.draw(); // a map of zeros has no full scale, and must not divide by it
+    let whole = scene.draw(); // a map of zeros has no full scale, and must not divide by it
+    scene.healthy = None;
+    // A row less.
+    assert!(scene.draw().height() + 256 <= whole.height());
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn the_warning_survives_a_narrow_picture() {
         title: "",
         channels: &names,
         input,
-        healthy,
+        healthy: Some(healthy),
         map: map.view(),
         mask: mask.view(),
         threshold: 0.0,

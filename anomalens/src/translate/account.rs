@@ -2,20 +2,19 @@
 
 use std::path::PathBuf;
 
-use anomalens_dicom_bridge::Provenance;
-use anomalens_method::translate::Options;
+use anomalens_dicom_bridge::{MapOf, Provenance};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
 use anomalens_runtime::engine::EngineChoice;
 use image::RgbImage;
 
 use super::Failed;
 use super::input::Input;
-use super::options;
 use super::result::SliceResult;
 use crate::TOOL;
 use crate::args::TranslateArgs;
 use crate::picture::Scene;
 use crate::report::{Figures, Picture, Report, SliceRow};
+use crate::translator::{Approach, Method};
 
 /// What is told of a translation.
 pub struct Account<'a> {
@@ -28,6 +27,7 @@ pub struct Account<'a> {
     engine: [String; 2],
     device: String,
     parameters: Vec<(String, String)>,
+    method: Method,
     bundle: PathBuf,
     bundle_hash: String,
     warnings: Vec<String>,
@@ -40,7 +40,7 @@ impl<'a> Account<'a> {
         manifest: &'a Manifest,
         bundle_hash: String,
         engine: String,
-        options: &Options,
+        approach: &Approach,
         input: &'a Input,
     ) -> Self {
         let why = match args.engine.engine {
@@ -58,6 +58,11 @@ impl<'a> Account<'a> {
                 manifest.verification.gate
             ));
         }
+        let method = approach.method();
+        if !method.heals() {
+            let name = method.column();
+            warnings.push(format!("{name} makes no healthy version: there are a map and a mask alone"));
+        }
         if !manifest.has(CLASSIFIER_GRADIENT) {
             warnings
                 .push("the bundle has no classifier: nothing guides to the healthy class (--scale 0)".into());
@@ -70,7 +75,8 @@ impl<'a> Account<'a> {
             trajectory: args.trajectory.clone(),
             engine: [engine, why.to_owned()],
             device: args.engine.device.to_string(),
-            parameters: options::describe(options),
+            parameters: approach.describe(),
+            method,
             bundle: args.bundle.clone(),
             bundle_hash,
             warnings,
@@ -117,8 +123,12 @@ impl<'a> Account<'a> {
     /// Draws one slice; `full_scale` is the largest map value of all slices.
     pub fn picture(&self, result: &SliceResult, full_scale: f32) -> RgbImage {
         let slice = &self.input.slices[result.slice];
+        let method = match self.method {
+            Method::Ours => String::new(),
+            other => format!(", {}", other.column()),
+        };
         let title = format!(
-            "slice {} of {} - {TOOL}, bundle {} {} - {}",
+            "slice {} of {} - {TOOL}{method}, bundle {} {} - {}",
             result.slice + 1,
             self.input.slices.len(),
             self.manifest.preset.name,
@@ -129,7 +139,7 @@ impl<'a> Account<'a> {
             title: &title,
             channels: &self.input.channels,
             input: slice.unit.view(),
-            healthy: result.healthy.view(),
+            healthy: result.healthy.as_ref().map(|healthy| healthy.pixels.view()),
             map: result.map.view(),
             mask: result.mask.view(),
             threshold: result.threshold,
@@ -137,6 +147,11 @@ impl<'a> Account<'a> {
             aspect: slice.aspect,
         }
         .draw()
+    }
+
+    /// What the values of the map are.
+    pub fn map_of(&self) -> MapOf {
+        if self.method.heals() { MapOf::Difference } else { MapOf::Gradient }
     }
 
     /// What DICOM objects say of where they come from.

@@ -1,4 +1,4 @@
-//! `translate`: images in; their healthy version, the anomaly map and the mask out.
+//! `translate`: images in; their healthy version, the anomaly map and the mask out; by saliency, the map and the mask.
 
 mod account;
 mod array;
@@ -8,31 +8,28 @@ mod result;
 mod write;
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use anomalens_method::ddim::Leg;
-use anomalens_method::translate::{FirstNoise, Options, Procedure, Translation};
+use anomalens_dicom_bridge::MapScale;
+use anomalens_method::translate::{FirstNoise, Procedure};
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::output::OutputFolder;
-use anomalens_runtime::bundle::Bundle;
 use anomalens_runtime::engine;
-use anomalens_runtime::translate::translate;
 use anyhow::{Result, bail};
 use ndarray::Axis;
 
 use crate::args::TranslateArgs;
 use crate::failure::{Outcome, describe};
-use crate::interrupt::{self, Interrupted};
 use crate::progress::Progress;
-use crate::{picture, report};
+use crate::translator::{Approach, Made, Translator};
+use crate::{interrupt, picture, report};
 
 use account::Account;
 pub use array::read as read_array;
+use input::Origin;
 pub use input::{Input, is_array};
-use input::{Origin, Slice};
-use result::SliceResult;
+use result::{ResultError, SliceResult};
 use write::TrajectoryFile;
 
 /// A slice that could not be translated: its number and why.
@@ -47,7 +44,7 @@ struct Failed {
 pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     interrupt::catch()?;
     let manifest = Manifest::read(&args.bundle)?;
-    let mut options = options::sampler(args, &manifest)?;
+    let mut approach = options::approach(args, &manifest)?;
     let folder = OutputFolder::create(&args.out)?;
     let mut trajectory =
         args.trajectory.as_ref().map(|path| TrajectoryFile::create(path, &folder)).transpose()?;
@@ -55,27 +52,30 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     let began = Instant::now();
     let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
     let (kept, images, failed) = frame(&input)?;
-    keep_noise_of(&mut options, &kept, input.slices.len());
+    keep_noise_of(&mut approach, &kept, input.slices.len());
     let read_time = began.elapsed();
 
     let began = Instant::now();
     let engine = engine::open(&options::engine(&args.engine))?;
     let hash = Manifest::bundle_hash(&args.bundle)?;
-    let account = Account::new(args, &manifest, hash, engine.describe(), &options, &input);
+    let account = Account::new(args, &manifest, hash, engine.describe(), &approach, &input);
     account.beginning(&failed);
     interrupt::check()?;
-    let mut bundle = Bundle::open(&args.bundle, engine.as_ref(), args.unverified)?;
+    let mut translator = Translator::open(&args.bundle, engine.as_ref(), args.unverified, approach)?;
     let open_time = began.elapsed();
 
-    let translation = sample(&mut bundle, &images, &options)?;
-    if let (Some(file), Some(states)) = (&mut trajectory, &translation.trajectory) {
+    let mut progress = Progress::start();
+    let made = translator.run(&images, &mut |place, done, total| progress.step(place, done, total));
+    progress.finish();
+    let made = made?;
+    if let (Some(file), Some(states)) = (&mut trajectory, &made.trajectory) {
         file.write(states, &kept)?;
     }
 
     let began = Instant::now();
-    let results = results(&input, &kept, &images, &translation)?;
+    let results = results(&input, &kept, &images, &made)?;
     let pictures = write_slices(&folder, &input, &account, &results)?;
-    let timings = timings(read_time, open_time, &translation, began.elapsed());
+    let timings = timings(read_time, open_time, &made, began.elapsed());
     let report = account.report(&results, &failed, pictures, timings);
     folder.write("report.html", report::html(&report).as_bytes())?;
     interrupt::check()?;
@@ -95,7 +95,8 @@ fn write_slices(
     let shown = most_anomalous(results);
     let objects = match &input.origin {
         Origin::Dicom(study, normalisers) => {
-            Some(write::Objects::new(study, normalisers, full_scale, account.provenance()))
+            let scale = MapScale::for_maximum(full_scale, account.map_of());
+            Some(write::Objects::new(study, normalisers, scale, account.provenance()))
         }
         Origin::Array { batched } => {
             write::arrays(folder, input.slices.len(), *batched, results)?;
@@ -152,28 +153,12 @@ fn frame(input: &Input) -> Result<(Vec<usize>, Vec<UnitImage>, Vec<Failed>)> {
 }
 
 /// Where slices were left out, their noise is, too.
-fn keep_noise_of(options: &mut Options, kept: &[usize], slices: usize) {
-    if let Procedure::Reference { first_noise: FirstNoise::Array(noise), .. } = &mut options.procedure
+fn keep_noise_of(approach: &mut Approach, kept: &[usize], slices: usize) {
+    if let Approach::Guided(options) = approach
+        && let Procedure::Reference { first_noise: FirstNoise::Array(noise), .. } = &mut options.procedure
         && noise.len_of(Axis(0)) == slices
     {
         *noise = noise.select(Axis(0), kept);
-    }
-}
-
-fn sample(bundle: &mut Bundle, images: &[UnitImage], options: &Options) -> Result<Translation> {
-    let mut progress = Progress::start();
-    let translated = translate(bundle, images, options, &mut |step| {
-        let leg = match step.leg {
-            Leg::Encode => "encode",
-            Leg::Decode => "decode",
-        };
-        progress.step(leg, step.level.get(), step.done, step.total);
-        if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    progress.finish();
-    match translated {
-        Err(error) if error.cancelled() => Err(Interrupted.into()),
-        translated => Ok(translated?),
     }
 }
 
@@ -181,32 +166,23 @@ fn results(
     input: &Input,
     kept: &[usize],
     images: &[UnitImage],
-    translation: &Translation,
-) -> Result<Vec<SliceResult>> {
-    let each = kept.iter().zip(images).zip(translation.healthy.outer_iter().zip(&translation.maps));
-    each.map(|((&index, image), (x0, map))| {
-        let slice: &Slice = &input.slices[index];
-        Ok(SliceResult::new(index, slice, image, x0, map)?)
+    made: &Made,
+) -> Result<Vec<SliceResult>, ResultError> {
+    let each = kept.iter().zip(images).zip(&made.maps).enumerate();
+    each.map(|(place, ((&index, image), map))| {
+        let x0 = made.healthy.as_ref().map(|healthy| healthy.index_axis(Axis(0), place));
+        SliceResult::new(index, &input.slices[index], image, x0, map)
     })
     .collect()
 }
 
-fn timings(
-    read: Duration,
-    open: Duration,
-    translation: &Translation,
-    write: Duration,
-) -> Vec<(String, String)> {
-    let t = &translation.timings;
+fn timings(read: Duration, open: Duration, made: &Made, write: Duration) -> Vec<(String, String)> {
     let seconds = |duration: Duration| format!("{:.2} s", duration.as_secs_f64());
-    vec![
-        ("read and normalise".into(), seconds(read)),
-        ("open engine and bundle".into(), seconds(open)),
-        ("encode".into(), seconds(t.encode)),
-        ("decode".into(), seconds(t.decode)),
-        ("write".into(), seconds(write)),
-        ("network calls".into(), format!("{} U-Net, {} gradient", t.unet_calls, t.gradient_calls)),
-    ]
+    let calls: Vec<_> = made.calls.iter().map(|(n, network)| format!("{n} {network}")).collect();
+    let mut rows = vec![("read and normalise", seconds(read)), ("open engine and bundle", seconds(open))];
+    rows.extend(made.times.iter().map(|(part, time)| (*part, seconds(*time))));
+    rows.extend([("write", seconds(write)), ("network calls", calls.join(", "))]);
+    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Gives everything its name, or nothing.

@@ -10,18 +10,24 @@ use super::input::Slice;
 pub struct SliceResult {
     /// Which slice of the input, from 0.
     pub slice: usize,
-    /// What the network was given, [C, size, size].
-    pub x: Array3<f32>,
-    /// What it made of it, [C, size, size].
-    pub x0: Array3<f32>,
-    /// The healthy version on the slice's grid, [C, H, W], in the units of [0, 1]; not clipped.
-    pub healthy: Array3<f32>,
+    /// Its healthy version, if the method makes one.
+    pub healthy: Option<Healthy>,
     /// The anomaly map on the slice's grid, [H, W].
     pub map: Array2<f32>,
     /// The mask on the slice's grid, [H, W].
     pub mask: Array2<bool>,
     /// The map value that divides the mask from the rest: Otsu's, of the map in the network's square.
     pub threshold: f32,
+}
+
+/// The healthy version of a slice.
+pub struct Healthy {
+    /// What the network was given, [C, size, size].
+    pub x: Array3<f32>,
+    /// What it made of it, [C, size, size].
+    pub x0: Array3<f32>,
+    /// The same on the slice's grid, [C, H, W], in the units of [0, 1]; not clipped.
+    pub pixels: Array3<f32>,
 }
 
 /// Why a result could not be taken back.
@@ -47,38 +53,26 @@ pub enum ResultError {
 }
 
 impl SliceResult {
-    /// Takes the sampler's result for slice number `index` back to the slice's grid.
+    /// Takes the method's result for slice number `index` back to the slice's grid.
     ///
     /// Errors: [`ResultError`].
     pub fn new(
         index: usize,
         slice: &Slice,
         x: &UnitImage,
-        x0: ArrayView3<'_, f32>,
+        x0: Option<ArrayView3<'_, f32>>,
         map: &AnomalyMap,
     ) -> Result<Self, ResultError> {
         let image = |source| ResultError::Image { slice: slice.name.clone(), source };
         let (threshold, mask) =
             otsu::mask(map).map_err(|source| ResultError::Otsu { slice: slice.name.clone(), source })?;
-        let (x, x0) = (x.pixels().clone(), x0.to_owned());
-        let healthy = if slice.frame.pads_only() {
-            // Cut out, rather than original + (x0 - x), so that not even a last bit is rounded.
-            let planes = x0.outer_iter().map(|plane| slice.frame.undo(plane)).collect::<Result<Vec<_>, _>>();
-            let planes = planes.map_err(image)?;
-            let views: Vec<_> = planes.iter().map(|plane| plane.view()).collect();
-            stack(Axis(0), &views).expect("one shape a plane")
-        } else {
-            let ones = vec![1.0; x.dim().0];
-            slice.frame.reconstruct(&slice.unit, &x, &x0, &ones).map_err(image)?
-        };
+        let healthy = x0.map(|x0| Healthy::new(slice, x.pixels().clone(), x0.to_owned()));
         Ok(Self {
             slice: index,
-            healthy,
+            healthy: healthy.transpose().map_err(image)?,
             map: slice.frame.undo(map.values().view()).map_err(image)?,
             mask: slice.frame.undo_mask(&mask).map_err(image)?,
             threshold,
-            x,
-            x0,
         })
     }
 
@@ -95,5 +89,21 @@ impl SliceResult {
     /// Maximum of the map.
     pub fn maximum(&self) -> f32 {
         self.map.iter().copied().fold(0.0, f32::max)
+    }
+}
+
+impl Healthy {
+    fn new(slice: &Slice, x: Array3<f32>, x0: Array3<f32>) -> Result<Self, ImageError> {
+        let pixels = if slice.frame.pads_only() {
+            // Cut out, rather than original + (x0 - x), so that not even a last bit is rounded.
+            let planes =
+                x0.outer_iter().map(|plane| slice.frame.undo(plane)).collect::<Result<Vec<_>, _>>()?;
+            let views: Vec<_> = planes.iter().map(|plane| plane.view()).collect();
+            stack(Axis(0), &views).expect("one shape a plane")
+        } else {
+            let ones = vec![1.0; x.dim().0];
+            slice.frame.reconstruct(&slice.unit, &x, &x0, &ones)?
+        };
+        Ok(Self { x, x0, pixels })
     }
 }

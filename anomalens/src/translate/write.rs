@@ -14,7 +14,7 @@ use ndarray::{Array, Array1, ArrayD, Axis, Dimension, stack};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use tempfile::NamedTempFile;
 
-use super::result::SliceResult;
+use super::result::{Healthy, SliceResult};
 
 /// Writes the derived objects of a study.
 pub struct Objects<'a> {
@@ -26,22 +26,30 @@ pub struct Objects<'a> {
 }
 
 impl<'a> Objects<'a> {
-    /// `maximum`: the largest map value of all slices, so that one scale serves all.
-    pub fn new(study: &'a Study, normalisers: &[Normaliser], maximum: f32, provenance: Provenance) -> Self {
+    /// `scale`: by the largest map value of all slices, so that one serves all.
+    pub fn new(
+        study: &'a Study,
+        normalisers: &[Normaliser],
+        scale: MapScale,
+        provenance: Provenance,
+    ) -> Self {
         let q = normalisers.iter().map(|n| n.q).collect();
-        Self { study, q, scale: MapScale::for_maximum(maximum), provenance }
+        Self { study, q, scale, provenance }
     }
 
-    /// Writes one slice: the reconstruction of each channel, the map, the mask, the picture.
+    /// Writes one slice: the reconstruction of each channel if there is one, the map, the mask, the picture.
     ///
     /// Errors: those of the objects and of the file system.
     pub fn write(&self, folder: &OutputFolder, result: &SliceResult, picture: &RgbImage) -> Result<()> {
         let (slice, provenance) = (&self.study.slices[result.slice], &self.provenance);
-        let frame = Frame::fit(slice.size(), result.x.dim().1)?;
-        let healthy = frame.reconstruct(&slice.pixels, &result.x, &result.x0, &self.q)?;
         let mut objects = Vec::new();
-        for (channel, (name, pixels)) in self.study.channels.iter().zip(healthy.outer_iter()).enumerate() {
-            objects.push(write::reconstruction(slice, channel, name, pixels, provenance)?);
+        if let Some(Healthy { x, x0, .. }) = &result.healthy {
+            let frame = Frame::fit(slice.size(), x.dim().1)?;
+            let healthy = frame.reconstruct(&slice.pixels, x, x0, &self.q)?;
+            for (channel, (name, pixels)) in self.study.channels.iter().zip(healthy.outer_iter()).enumerate()
+            {
+                objects.push(write::reconstruction(slice, channel, name, pixels, provenance)?);
+            }
         }
         let threshold = format!("Otsu, 256 bins: map > {}", result.threshold);
         objects.push(write::map(slice, result.map.view(), &self.scale, provenance)?);
@@ -55,7 +63,8 @@ impl<'a> Objects<'a> {
 }
 
 /// Writes `healthy.npy` [N, C, H, W], `map.npy` [N, H, W] and `mask.npy` [N, H, W], without N where the input had
-/// none. `slices` is N; the images that failed are NaN, and empty in the mask.
+/// none; no `healthy.npy` where the method makes no healthy version. `slices` is N; the images that failed are NaN, and empty
+/// in the mask.
 ///
 /// Errors: [`OutputError`].
 pub fn arrays(
@@ -64,24 +73,22 @@ pub fn arrays(
     batched: bool,
     results: &[SliceResult],
 ) -> Result<(), OutputError> {
-    let planes = |of: &dyn Fn(&SliceResult) -> ArrayD<f32>| whole(slices, batched, results, of, f32::NAN);
-    npy(folder, "healthy.npy", &planes(&|r| r.healthy.clone().into_dyn()))?;
-    npy(folder, "map.npy", &planes(&|r| r.map.clone().into_dyn()))?;
-    let mask = whole(slices, batched, results, &|r| r.mask.clone().into_dyn(), false);
-    npy(folder, "mask.npy", &mask)
+    let healthy = |r: &SliceResult| Some((r.slice, r.healthy.as_ref()?.pixels.clone().into_dyn()));
+    if let Some(planes) = results.iter().map(healthy).collect() {
+        npy(folder, "healthy.npy", &whole(slices, batched, planes, f32::NAN))?;
+    }
+    let planes = results.iter().map(|r| (r.slice, r.map.clone().into_dyn())).collect();
+    npy(folder, "map.npy", &whole(slices, batched, planes, f32::NAN))?;
+    let planes = results.iter().map(|r| (r.slice, r.mask.clone().into_dyn())).collect();
+    npy(folder, "mask.npy", &whole(slices, batched, planes, false))
 }
 
-fn whole<T: Clone>(
-    slices: usize,
-    batched: bool,
-    results: &[SliceResult],
-    of: &dyn Fn(&SliceResult) -> ArrayD<T>,
-    absent: T,
-) -> ArrayD<T> {
-    let shape = of(&results[0]).raw_dim();
+/// The arrays of all slices in one; `found`: some, at least one, each with the number of its slice.
+fn whole<T: Clone>(slices: usize, batched: bool, found: Vec<(usize, ArrayD<T>)>, absent: T) -> ArrayD<T> {
+    let shape = found[0].1.raw_dim();
     let mut parts = vec![ArrayD::from_elem(shape, absent); slices];
-    for result in results {
-        parts[result.slice] = of(result);
+    for (slice, array) in found {
+        parts[slice] = array;
     }
     if batched {
         let views: Vec<_> = parts.iter().map(|part| part.view()).collect();

@@ -19,9 +19,42 @@ const OBJECT: &str = "map";
 /// The largest stored value.
 const HIGHEST: f64 = 65_535.0;
 
+/// What a map's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapOf {
+    /// The sum over channels of |image − pseudo-healthy image|, both in [0, 1].
+    Difference,
+    /// The sum over channels of |∂ log p(healthy) / ∂ image|, the image in [0, 1].
+    Gradient,
+}
+
+impl MapOf {
+    fn derivation(self) -> [&'static str; 3] {
+        match self {
+            Self::Difference => ["113062", "DCM", "Pixel by pixel subtraction"],
+            Self::Gradient => ["SALIENCY", "99ANOMALENS", "Saliency of a classifier"],
+        }
+    }
+
+    fn how(self) -> &'static str {
+        match self {
+            Self::Difference => "|image - pseudo-healthy image|, both in [0, 1]",
+            Self::Gradient => "|gradient of a classifier's log p(healthy)| by the image in [0, 1]",
+        }
+    }
+
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Difference => "Sum of absolute differences",
+            Self::Gradient => "Sum of absolute gradients",
+        }
+    }
+}
+
 /// What one stored unit of a map is worth: one scale for a whole stack, so that slices can be compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapScale {
+    of: MapOf,
     /// As it is written, at most 16 characters.
     text: String,
     /// The value of `text`.
@@ -30,12 +63,12 @@ pub struct MapScale {
 
 impl MapScale {
     /// The scale that brings `maximum` (over the stack, finite, at least 0) to 65,535.
-    pub fn for_maximum(maximum: f32) -> Self {
+    pub fn for_maximum(maximum: f32, of: MapOf) -> Self {
         let maximum = if maximum.is_finite() && maximum > 0.0 { f64::from(maximum) } else { 1.0 };
         // Ten digits, rounded up by the last, so that the maximum never falls outside.
         let text = decimal(maximum / HIGHEST * (1.0 + 1e-8));
         let slope = text.parse().expect("a number written by this program");
-        Self { text, slope }
+        Self { of, text, slope }
     }
 
     /// The stored value nearest to `value` ≥ 0.
@@ -44,8 +77,7 @@ impl MapScale {
     }
 }
 
-/// Writes the map of one slice. `values`: [H, W], at least 0 (the sum over channels of |x − x₀|, in units of the
-/// normalised image).
+/// Writes the map of one slice. `values`: [H, W], at least 0.
 ///
 /// Errors: [`WriteError`].
 pub fn map(
@@ -64,10 +96,11 @@ pub fn map(
         channel: None,
         title: "Anomaly map",
         series_number: 9001,
-        derivation: ["113062", "DCM", "Pixel by pixel subtraction"],
+        derivation: scale.of.derivation(),
         how: format!(
-            "sum over {} channel(s) of |image - pseudo-healthy image|, both in [0, 1]; value = stored value x {}.",
+            "sum over {} channel(s) of {}; value = stored value x {}.",
             slice.sources.len(),
+            scale.of.how(),
             scale.text
         ),
     };
@@ -112,7 +145,7 @@ fn mapping(scale: &MapScale) -> InMemDicomObject {
     put(tags::REAL_WORLD_VALUE_INTERCEPT, VR::FD, PrimitiveValue::from(0f64));
     put(tags::REAL_WORLD_VALUE_SLOPE, VR::FD, PrimitiveValue::from(scale.slope));
     put(tags::LUT_LABEL, VR::SH, PrimitiveValue::from("ANOMALY"));
-    put(tags::LUT_EXPLANATION, VR::LO, PrimitiveValue::from("Sum of absolute differences"));
+    put(tags::LUT_EXPLANATION, VR::LO, PrimitiveValue::from(scale.of.explanation()));
     let units = dicom_core::value::DataSetSequence::from(vec![code("1", "UCUM", "no units")]);
     item.put(DataElement::new(tags::MEASUREMENT_UNITS_CODE_SEQUENCE, VR::SQ, units));
     item
@@ -125,7 +158,7 @@ mod tests {
     #[test]
     fn the_scale_fits_its_field_and_its_maximum() {
         for maximum in [0.0f32, 1e-6, 0.001, 0.7, 1.0, 3.999, 4.0, 65_535.0, 1e9] {
-            let scale = MapScale::for_maximum(maximum);
+            let scale = MapScale::for_maximum(maximum, MapOf::Difference);
             assert!(scale.text.len() <= 16, "{}", scale.text);
             if maximum > 0.0 {
                 assert_eq!(scale.store(maximum), 65_535, "{maximum}");

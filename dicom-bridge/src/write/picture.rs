@@ -31,7 +31,8 @@ pub fn picture(
         title: "Anomaly picture",
         series_number: 9003,
         derivation: ["113076", "DCM", "Segmentation"],
-        how: "input, pseudo-healthy image, anomaly map and outline of the mask side by side.".to_owned(),
+        how: "input, pseudo-healthy image if there is one, anomaly map and outline of the mask side by side."
+            .to_owned(),
     };
     let mut draft = Draft::capture(slice, kind, provenance);
     draft.text(tags::CONVERSION_TYPE, VR::CS, "WSD");

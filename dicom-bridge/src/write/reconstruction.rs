@@ -41,7 +41,7 @@ pub fn reconstruction(
         series_number: 9010 + channel,
         // CID 7203 has no code for it, and is extensible.
         derivation: ["PHREC", "99ANOMALENS", "Pseudo-healthy reconstruction"],
-        how: "source image + change made by a diffusion model guided to the healthy class.".to_owned(),
+        how: "source image + change made by networks that take an image to the healthy class.".to_owned(),
     };
     let mut draft = Draft::image(slice, kind, provenance);
     copy::attributes(source, copy::VALUES, &mut draft.object);

@@ -1,0 +1,293 @@
+//! The one place where a method is chosen: a bundle, and what its networks are told, become something that makes maps of images.
+//!
+//! ```text
+//! command line, manifest ──> Approach ──> Translator ──> Made: maps, and the healthy versions that they come from
+//! ```
+//!
+//! `translate` and `evaluate` know no more of a method than what is said here.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use anomalens_method::ddim::{ClassLabel, GradientScale, Leg};
+use anomalens_method::saliency::{self, Saliency};
+use anomalens_method::translate::{
+    self, FirstNoise, Options, Procedure, Progress, States, Steps, TranslateError, Translation,
+};
+use anomalens_models::image::AnomalyMap;
+use anomalens_models::image::UnitImage;
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
+use anomalens_models::schedule::Schedule;
+use anomalens_runtime::bundle::{Bundle, OpenError};
+use anomalens_runtime::engine::Engine;
+use anomalens_runtime::translate::{self as runtime, TranslateError as BundleError};
+use anyhow::Result;
+use ndarray::Array4;
+
+use crate::interrupt::{self, Interrupted};
+
+/// A method that needs networks. They are in the order of tables, whose first column the others are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// The paper's: there and back by guided DDIM.
+    Ours,
+    /// Its ablation: random noise, guided DDPM sampling.
+    Ddpm,
+    /// The classifier's gradient.
+    Saliency,
+}
+
+impl Method {
+    const ALL: [Self; 3] = [Self::Ours, Self::Ddpm, Self::Saliency];
+
+    /// The name of its column in tables, of letters and digits.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Ddpm => "ddpm",
+            Self::Saliency => "saliency",
+        }
+    }
+
+    /// The method of a column.
+    pub fn of_column(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.column() == name)
+    }
+
+    /// Whether its map comes from a healthy version of the image; else it has a map alone.
+    pub fn heals(self) -> bool {
+        match self {
+            Self::Ours | Self::Ddpm => true,
+            Self::Saliency => false,
+        }
+    }
+
+    /// What it does, in words.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Ours => "the paper's method: encoded by DDIM, decoded under the classifier's guidance",
+            Self::Ddpm => {
+                "the paper's ablation: noised at random, then DDPM sampling under the classifier's guidance"
+            }
+            Self::Saliency => {
+                "comparison: the gradient of the classifier's log p(healthy) by the image, at noise level 0"
+            }
+        }
+    }
+}
+
+/// A method and everything that it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Approach {
+    /// To noise and back by the U-Net, pulled by the classifier.
+    Guided(Options),
+    /// The classifier's gradient.
+    Saliency(saliency::Options),
+}
+
+impl Approach {
+    /// Which method this is.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Guided(Options { procedure: Procedure::Ddpm { .. }, .. }) => Method::Ddpm,
+            Self::Guided(_) => Method::Ours,
+            Self::Saliency(_) => Method::Saliency,
+        }
+    }
+
+    /// Images that networks are given at once.
+    pub fn batch(&mut self) -> &mut usize {
+        match self {
+            Self::Guided(options) => &mut options.batch,
+            Self::Saliency(options) => &mut options.batch,
+        }
+    }
+
+    /// Whether it fits a bundle, which messages call `bundle`.
+    ///
+    /// Errors: each is the fault of the command line.
+    pub fn check(&self, bundle: &Path, manifest: &Manifest) -> Result<()> {
+        let bundle = bundle.display().to_string();
+        let (preset, classifier) = (manifest.preset.guided()?, manifest.has(CLASSIFIER_GRADIENT));
+        match self {
+            Self::Guided(options) => {
+                options.plan(&Schedule::new(&preset.schedule)?)?;
+                batch(options.batch)?;
+                let classes = preset.unet.classes.unwrap_or(preset.classifier.classes);
+                translate::check_class(options.healthy_class, [classes])?;
+                if !classifier && options.scale > GradientScale::NONE {
+                    return Err(BundleError::NoClassifier { bundle, found: options.scale.get() }.into());
+                }
+            }
+            Self::Saliency(options) => {
+                batch(options.batch)?;
+                translate::check_class(options.healthy_class, [preset.classifier.classes])?;
+                if !classifier {
+                    return Err(BundleError::NoGradient { bundle }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that changes the result, in a fixed order: it goes into reports, and into the UIDs of the results.
+    pub fn describe(&self) -> Vec<(String, String)> {
+        let rows = match self {
+            Self::Guided(options) => vec![
+                ("noise level", options.noise_level.to_string()),
+                ("steps", steps(options.steps)),
+                ("schedule", procedure(&options.procedure)),
+                (
+                    "gradient scale",
+                    match options.scale {
+                        GradientScale::NONE => "0 (no guidance)".to_owned(),
+                        scale => scale.get().to_string(),
+                    },
+                ),
+                ("healthy class", class(options.healthy_class)),
+            ],
+            Self::Saliency(options) => vec![
+                ("method", "saliency, the absolute gradient of log p(healthy)".to_owned()),
+                ("noise level", format!("{} (the image itself)", saliency::LEVEL)),
+                ("healthy class", class(options.healthy_class)),
+            ],
+        };
+        rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn batch(found: usize) -> Result<(), TranslateError> {
+    if found == 0 { Err(TranslateError::NoBatch) } else { Ok(()) }
+}
+
+fn class(label: ClassLabel) -> String {
+    label.get().to_string()
+}
+
+fn steps(steps: Steps) -> String {
+    match steps {
+        Steps::Every => "every level".to_owned(),
+        Steps::Spaced { n, spacing: 1.0 } => format!("{n} a loop"),
+        Steps::Spaced { n, spacing } => format!("{n} a loop, at the levels L (j/{n})^{spacing}"),
+        Steps::Respaced(respacing) => respacing.to_string(),
+    }
+}
+
+fn procedure(procedure: &Procedure) -> String {
+    match procedure {
+        Procedure::Paper => "paper (Algorithm 1)".to_owned(),
+        Procedure::Ddpm { seed } => format!("DDPM sampling, noise from seed {seed}"),
+        Procedure::Reference { clip, first_noise } => {
+            let clip = if *clip { "clipped" } else { "not clipped" };
+            let noise = match first_noise {
+                FirstNoise::Seed(seed) => format!("noise from seed {seed}"),
+                FirstNoise::Array(_) => "noise from a file".to_owned(),
+            };
+            format!("reference (published script), {clip}, {noise}")
+        }
+    }
+}
+
+/// What came of images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// The healthy versions, [N, C, H, W], not clipped; `None` of a method that has maps alone.
+    pub healthy: Option<Array4<f32>>,
+    /// One anomaly map an image.
+    pub maps: Vec<AnomalyMap>,
+    /// Every x_t, if it was to be kept.
+    pub trajectory: Option<States>,
+    /// The parts of the work, and what each took.
+    pub times: Vec<(&'static str, Duration)>,
+    /// Evaluations, each of one batch, and of which network.
+    pub calls: Vec<(usize, &'static str)>,
+}
+
+impl Made {
+    /// What all of it took.
+    pub fn time(&self) -> Duration {
+        self.times.iter().map(|(_, time)| *time).sum()
+    }
+}
+
+impl From<Translation> for Made {
+    fn from(translation: Translation) -> Self {
+        let Translation { healthy, maps, trajectory, timings } = translation;
+        Self {
+            healthy: Some(healthy),
+            maps,
+            trajectory,
+            times: vec![("encode", timings.encode), ("decode", timings.decode)],
+            calls: vec![(timings.unet_calls, "U-Net"), (timings.gradient_calls, "gradient")],
+        }
+    }
+}
+
+impl From<Saliency> for Made {
+    fn from(Saliency { maps, time, calls }: Saliency) -> Self {
+        Self {
+            healthy: None,
+            maps,
+            trajectory: None,
+            times: vec![("gradient", time)],
+            calls: vec![(calls, "gradient")],
+        }
+    }
+}
+
+/// The networks of a bundle, and what they are told.
+pub struct Translator {
+    bundle: Bundle,
+    approach: Approach,
+}
+
+impl Translator {
+    /// Opens a bundle, which `approach` must fit: see [`Approach::check`].
+    ///
+    /// Errors: [`OpenError`].
+    pub fn open(
+        folder: &Path,
+        engine: &dyn Engine,
+        unverified: bool,
+        approach: Approach,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { bundle: Bundle::open(folder, engine, unverified)?, approach })
+    }
+
+    /// Makes the maps of images of the network's size. `on_step` is told where the work is, and how many steps of how many are done.
+    ///
+    /// Errors: [`Interrupted`], if a person has stopped the program; those of the method.
+    pub fn run(&mut self, images: &[UnitImage], on_step: &mut dyn FnMut(&str, usize, usize)) -> Result<Made> {
+        let bundle = &mut self.bundle;
+        let made = match &self.approach {
+            Approach::Guided(options) => runtime::translate(bundle, images, options, &mut |step| {
+                on_step(&place(step), step.done, step.total);
+                go_on()
+            })
+            .map(Made::from),
+            Approach::Saliency(options) => runtime::saliency(bundle, images, options, &mut |done, total| {
+                on_step("saliency", done, total);
+                go_on()
+            })
+            .map(Made::from),
+        };
+        match made {
+            Err(error) if error.cancelled() => Err(Interrupted.into()),
+            made => Ok(made?),
+        }
+    }
+}
+
+/// Where a step was made.
+fn place(step: &Progress) -> String {
+    let leg = match step.leg {
+        Leg::Encode => "encode",
+        Leg::Decode => "decode",
+    };
+    format!("{leg} level {}", step.level)
+}
+
+fn go_on() -> ControlFlow<()> {
+    if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
