@@ -2,13 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{DdimError, GradientScale, Guide};
+use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::heal::{self, Healed};
 use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
-use anomalens_models::preset::{Guided, Preset};
+use anomalens_models::preset::{MethodName, Preset};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, GuidedPair, Networks, OnePass, Unet};
 
 /// Why images could not be translated by a bundle.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,24 @@ pub enum TranslateError {
     /// The method failed, or its options cannot be.
     #[error(transparent)]
     Method(#[from] translate::TranslateError),
+    /// A bundle of a method of one pass.
+    #[error(
+        "bundle '{bundle}': found method {found}, which makes images healthy in one pass, expected the pair of guided diffusion; choose another bundle"
+    )]
+    NotGuided {
+        /// The bundle's folder.
+        bundle: String,
+        /// Its method.
+        found: MethodName,
+    },
+    /// A bundle of guided diffusion.
+    #[error(
+        "bundle '{bundle}': found the pair of guided diffusion, expected a method that makes images healthy in one pass; choose another bundle"
+    )]
+    NotOnePass {
+        /// The bundle's folder.
+        bundle: String,
+    },
     /// No noise predictor.
     #[error(
         "bundle '{bundle}' has no U-Net, expected unet.onnx; write the bundle again with anomalens-export bundle --unet"
@@ -62,19 +81,18 @@ pub fn translate(
     options: &Options,
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
-    let name = || bundle.folder.display().to_string();
-    let preset = &bundle.manifest.preset;
-    let guided = guided(preset)?;
-    let classifier = bundle.classifier.as_ref().map(|_| guided.classifier.classes);
+    let name = bundle.folder.display().to_string();
+    let (preset, pair) = bundle.guided()?;
     translate::check_images(preset, images)?;
-    translate::check_class(options.healthy_class, guided.unet.classes.into_iter().chain(classifier))?;
-    let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
+    let classes = [pair.unet.as_ref().and_then(Unet::classes), pair.classifier.as_ref().map(|c| c.classes())];
+    translate::check_class(options.healthy_class, classes.into_iter().flatten())?;
+    let guide: Option<&mut dyn Guide> = match &mut pair.classifier {
         Some(classifier) => Some(classifier),
         None if options.scale == GradientScale::NONE => None,
-        None => return Err(TranslateError::NoClassifier { bundle: name(), found: options.scale.get() }),
+        None => return Err(TranslateError::NoClassifier { bundle: name, found: options.scale.get() }),
     };
-    let net = bundle.unet.as_mut().ok_or_else(|| TranslateError::NoUnet { bundle: name() })?;
-    Ok(translate::translate(net, guide, &bundle.schedule, images, options, on_step)?)
+    let net = pair.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
+    Ok(translate::translate(net, guide, &pair.schedule, images, options, on_step)?)
 }
 
 /// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as
@@ -87,14 +105,52 @@ pub fn saliency(
     options: &saliency::Options,
     on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Saliency, TranslateError> {
-    let name = || bundle.folder.display().to_string();
-    let preset = &bundle.manifest.preset;
-    let guide = bundle.classifier.as_mut().ok_or_else(|| TranslateError::NoGradient { bundle: name() })?;
+    let name = bundle.folder.display().to_string();
+    let (preset, pair) = bundle.guided()?;
+    let guide = pair.classifier.as_mut().ok_or(TranslateError::NoGradient { bundle: name })?;
     translate::check_images(preset, images)?;
-    translate::check_class(options.healthy_class, [guided(preset)?.classifier.classes])?;
+    translate::check_class(options.healthy_class, [guide.classes()])?;
     Ok(saliency::saliency(guide, images, options, on_batch)?)
 }
 
-fn guided(preset: &Preset) -> Result<&Guided, translate::TranslateError> {
-    Ok(preset.guided().map_err(DdimError::from)?)
+/// Makes images healthy in one pass, `batch` at a time. `on_batch` as [`heal::heal`] has it.
+///
+/// Errors: [`TranslateError`].
+pub fn heal(
+    bundle: &mut Bundle,
+    images: &[UnitImage],
+    batch: usize,
+    on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Healed, TranslateError> {
+    let (preset, net) = bundle.one_pass()?;
+    translate::check_images(preset, images)?;
+    Ok(heal::heal(net, images, batch, on_batch)?)
+}
+
+impl Bundle {
+    /// Its preset and its guided pair.
+    ///
+    /// Errors: [`TranslateError::NotGuided`].
+    pub fn guided(&mut self) -> Result<(&Preset, &mut GuidedPair), TranslateError> {
+        let preset = &self.manifest.preset;
+        match &mut self.networks {
+            Networks::Guided(pair) => Ok((preset, pair)),
+            Networks::OnePass(_) => Err(TranslateError::NotGuided {
+                bundle: self.folder.display().to_string(),
+                found: preset.method.name(),
+            }),
+        }
+    }
+
+    /// Its preset and its network that makes images healthy in one pass.
+    ///
+    /// Errors: [`TranslateError::NotOnePass`].
+    pub fn one_pass(&mut self) -> Result<(&Preset, &mut OnePass), TranslateError> {
+        match &mut self.networks {
+            Networks::OnePass(net) => Ok((&self.manifest.preset, net)),
+            Networks::Guided(_) => {
+                Err(TranslateError::NotOnePass { bundle: self.folder.display().to_string() })
+            }
+        }
+    }
 }
