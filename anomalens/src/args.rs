@@ -149,7 +149,7 @@ pub struct EngineArgs {
 }
 
 /// What a bundle of a U-Net and a classifier can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Method {
     /// The paper's: deterministic encoding, guided decoding
     Ddim,

@@ -158,10 +158,10 @@ impl Approach {
         let classifier = manifest.has(CLASSIFIER_GRADIENT);
         match self {
             Self::Guided(options) => {
-                let preset = manifest.preset.guided()?;
-                options.plan(&Schedule::new(&preset.schedule)?)?;
+                let networks = manifest.preset.guided()?;
+                options.plan(&Schedule::new(&networks.schedule)?)?;
                 batch(options.batch)?;
-                let classes = preset.unet.classes.unwrap_or(preset.classifier.classes);
+                let classes = networks.unet.classes.unwrap_or(networks.classifier.classes);
                 translate::check_class(options.healthy_class, [classes])?;
                 if !classifier && options.scale > GradientScale::NONE {
                     return Err(BundleError::NoClassifier { bundle, found: options.scale.get() }.into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::shard::Shard;
-use crate::args::{EngineArgs, StepCount};
+use crate::args::{EngineArgs, Method, StepCount};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +13,8 @@ Examples:
     anomalens evaluate cohort/test --bundle brats --out scores
   The subjects that a split has kept for it:
     anomalens evaluate cohort --split test --bundle brats --out scores
+  The paper's method, its ablation and the classifier's gradient, each a column of the tables:
+    anomalens evaluate cohort/test --bundle brats --method ddim,ddpm,saliency --out scores
   A first look at 20 slices; then, in the same folder, at all of them:
     anomalens evaluate cohort/test --bundle brats --out scores --limit 20
     anomalens evaluate cohort/test --bundle brats --out scores
@@ -20,7 +22,8 @@ Examples:
     anomalens evaluate cohort/test --bundle brats --out part-2 --shard 2/3
     anomalens merge part-1 part-2 part-3 --out scores
 
-Interrupted or killed, it keeps the finished batches: the same command goes on from there.
+Interrupted or killed, it keeps the finished batches: the same command goes on from there, and so does one with a method or
+a bundle more.
 
 In an array job the part is that of the task: SLURM_ARRAY_TASK_ID of SLURM_ARRAY_TASK_COUNT, counted from
 SLURM_ARRAY_TASK_MIN by SLURM_ARRAY_TASK_STEP; or JOB_COMPLETION_INDEX (Kubernetes) of ANOMALENS_SHARDS.
@@ -36,13 +39,16 @@ pub struct EvaluateArgs {
     /// The part of it to score, by `anomalens-cohort split`: train, validation or test [default: all]
     #[arg(long, value_name = "NAME")]
     pub split: Option<String>,
-    /// Folder of the networks, written by `anomalens-export bundle`
-    #[arg(long, value_name = "DIR")]
-    pub bundle: PathBuf,
+    /// Folder of networks, written by `anomalens-export bundle`; may be repeated, each for methods of its own
+    #[arg(long = "bundle", value_name = "DIR", required = true)]
+    pub bundles: Vec<PathBuf>,
+    /// What is run by a bundle of a U-Net and a classifier, one or several [default: ddim]
+    #[arg(long = "method", value_name = "METHOD,…", value_enum, value_delimiter = ',')]
+    pub methods: Vec<Method>,
     /// Folder for the results; new, empty, or begun by the same command
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// L, the noise level to encode to [default: the bundle's]
+    /// L, the noise level to encode to, of ddim and ddpm, as the three below [default: the bundle's]
     #[arg(long, value_name = "L")]
     pub noise_level: Option<usize>,
     /// N steps a loop, at the levels L (j/N)^P; or "every" for every level [default: the bundle's]

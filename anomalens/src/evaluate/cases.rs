@@ -4,6 +4,7 @@ use anomalens_cohort::Cohort;
 use anyhow::Result;
 
 use super::column::{Slice, thresholded};
+use super::record::Settings;
 use super::results::Results;
 use super::score::threshold;
 use super::store::Store;
@@ -77,20 +78,18 @@ pub fn sheet(cohort: &Cohort, store: &mut Store, results: &Results) -> Result<Sh
         rows.push(SheetRow { label, input: slice.image, maps, truth: slice.truth });
     }
     let origin = &results.origin;
-    let mut lines: Vec<String> = origin
-        .networks
-        .iter()
-        .map(|network| {
-            let hash: String = network.sha256.chars().take(12).collect();
-            format!(
-                "{}: {}, bundle {} {hash} - {}",
-                network.method, origin.tool, network.bundle, network.provenance
-            )
-        })
-        .collect();
+    let listed = |settings: &Settings| {
+        let each = settings.iter().filter(|(name, _)| name != "cohort");
+        each.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut lines = Vec::new();
+    for network in &origin.networks {
+        let (name, hash) = (network.method.column(), network.sha256.chars().take(12).collect::<String>());
+        lines.push(format!("{name}: bundle {} {hash} - {}", network.bundle, network.provenance));
+        lines.push(format!("{name}: {}", listed(&network.settings)));
+    }
     lines.push(format!("cohort {}: {}", origin.cohort[0], origin.cohort[1]));
-    let settings = origin.settings.iter().filter(|(name, _)| !["bundle", "cohort"].contains(&name.as_str()));
-    lines.push(settings.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", "));
+    lines.push(format!("{}, {}", origin.tool, listed(&origin.settings)));
     let under = thresholded(cohort.channels()).unwrap_or(0);
     Ok(Sheet { lines, channels: cohort.channels().to_vec(), under, rows })
 }

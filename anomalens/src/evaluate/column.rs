@@ -9,9 +9,7 @@ use ndarray::{Array2, Array3, Axis, Zip};
 
 use super::store::Store;
 use super::{EvaluateError, name};
-
-/// The name of the paper's own method.
-pub const OURS: &str = "ours";
+use crate::translator::Method;
 
 /// A method: how it is called, and what it does.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +23,8 @@ pub struct Column {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
-    /// A network's healthy version, from the store.
-    Network,
+    /// By what networks have made, from the store.
+    Network(Method),
     /// A channel, equalised over the volume.
     Equalised(usize),
     /// A channel as it is.
@@ -34,12 +32,18 @@ enum Kind {
 }
 
 /// The columns, the paper's method first: those of networks, then the baselines, which need none.
-pub fn columns(networks: &[&str], channels: &[String]) -> Vec<Column> {
-    let map = "map: the sum over channels of |image - healthy version|, of every pixel of the image; \
-               Otsu's threshold of all its pixels, as translate has it";
+pub fn columns(networks: &[Method], channels: &[String]) -> Vec<Column> {
     let column = |name: &str, what: &str, kind| Column { name: name.to_owned(), what: what.to_owned(), kind };
-    let mut columns: Vec<Column> =
-        networks.iter().map(|network| column(network, map, Kind::Network)).collect();
+    let network = |&method: &Method| {
+        let of = if method.heals() { "image - healthy version" } else { "the gradient" };
+        let what = format!(
+            "{}; map: the sum over channels of |{of}|, of every pixel of the image; Otsu's threshold of all its pixels, as \
+             translate has it",
+            method.what()
+        );
+        column(method.column(), &what, Kind::Network(method))
+    };
+    let mut columns: Vec<Column> = networks.iter().map(network).collect();
     if let Some(channel) = thresholded(channels) {
         let named = &channels[channel];
         columns.push(column(
@@ -106,9 +110,9 @@ pub struct Found {
 }
 
 /// A method that has seen what it must of a volume.
-pub enum Ready<'a> {
+pub enum Ready {
     /// By what the store holds for this method.
-    Network(&'a str),
+    Network(Method),
     /// By a channel, each value taken to another.
     Channel(usize, Option<Equaliser>),
 }
@@ -117,9 +121,9 @@ impl Column {
     /// Looks at a whole volume, the slices `volume` of the cohort.
     ///
     /// Errors: those of the cohort.
-    pub fn prepare(&self, cohort: &Cohort, volume: &[usize]) -> Result<Ready<'_>, CohortError> {
+    pub fn prepare(&self, cohort: &Cohort, volume: &[usize]) -> Result<Ready, CohortError> {
         Ok(match self.kind {
-            Kind::Network => Ready::Network(&self.name),
+            Kind::Network(method) => Ready::Network(method),
             Kind::Intensity(channel) => Ready::Channel(channel, None),
             Kind::Equalised(channel) => {
                 let mut values = Vec::new();
@@ -136,16 +140,20 @@ impl Column {
     }
 }
 
-impl Ready<'_> {
+impl Ready {
     /// The map of one slice of the volume.
     ///
     /// Errors: those of the store and of the image.
     pub fn find(&self, slice: &Slice, store: &mut Store) -> Result<Found> {
         match self {
-            Self::Network(name) => {
-                let healthy = store.healthy(name, slice.index)?;
-                let map = AnomalyMap::between(&slice.image, &healthy)?;
-                Ok(Found { map, healthy: Some(healthy), domain: None })
+            Self::Network(method) => {
+                let kept = store.read(*method, slice.index)?;
+                if !method.heals() {
+                    let map = AnomalyMap::from_values(kept.index_axis_move(Axis(0), 0));
+                    return Ok(Found { map, healthy: None, domain: None });
+                }
+                let map = AnomalyMap::between(&slice.image, &kept)?;
+                Ok(Found { map, healthy: Some(kept), domain: None })
             }
             Self::Channel(channel, equaliser) => {
                 let mut map = slice.image.index_axis(Axis(0), *channel).to_owned();
@@ -179,9 +187,12 @@ mod tests {
             assert_eq!(thresholded(&names(channels)), expected, "{channels:?}");
         }
         let named = |channels: &[&str]| {
-            columns(&[OURS, "vae"], &names(channels)).into_iter().map(|c| c.name).collect::<Vec<_>>()
+            columns(&[Method::Ours, Method::Saliency], &names(channels))
+                .into_iter()
+                .map(|c| c.name)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(named(&["cxr"]), ["ours", "vae", "threshold", "intensity"]);
-        assert_eq!(named(&["t1", "t2"]), ["ours", "vae"]);
+        assert_eq!(named(&["cxr"]), ["ours", "saliency", "threshold", "intensity"]);
+        assert_eq!(named(&["t1", "t2"]), ["ours", "saliency"]);
     }
 }

@@ -1,7 +1,7 @@
 //! `evaluate`: a cohort with masks in; scores, and those of baselines beside them, out. `merge`: the same from parts.
 //!
 //! ```text
-//! Cohort -> runtime::translate, batch by batch -> Store (OUT/parts)   for each network; a shard ends here
+//! Cohort -> Translator, batch by batch -> Store (OUT/parts)   for each method of networks; a shard ends here
 //! Store, Cohort -> Column: a map for every slice -> Scores -> figures for each method
 //!               -> Results -> results.csv, volumes.csv, summary.json, report.html, sheet.png
 //! ```
@@ -18,6 +18,7 @@ mod page;
 mod plan;
 mod record;
 mod results;
+mod runs;
 mod score;
 mod shard;
 mod store;
@@ -27,11 +28,8 @@ mod volume;
 use std::path::{Path, PathBuf};
 
 use anomalens_cohort::Cohort;
-use anomalens_method::ddim::GradientScale;
-use anomalens_method::translate::Options;
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::Manifest;
-use anomalens_models::schedule::NoiseLevel;
 use anomalens_runtime::engine::{self, Engine};
 use anyhow::Result;
 
@@ -41,14 +39,15 @@ use crate::interrupt::{self, Interrupted};
 use crate::picture;
 use crate::progress::Progress;
 use crate::translate::options;
-use crate::translator::{Approach, Translator};
+use crate::translator::Translator;
 
 pub use args::{EvaluateArgs, MergeArgs};
-use column::{OURS, columns};
+use column::columns;
 pub use merge::run as merge;
 use plan::Plan;
-use record::{Network, Record, Settings};
+use record::{Record, Settings};
 use results::{Method, Origin, Results};
+use runs::Run;
 use store::Store;
 
 /// Why a cohort and a bundle do not go together, or why the work stopped.
@@ -93,31 +92,30 @@ pub enum EvaluateError {
 pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
     let shard = shard::choose(args.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
-    let manifest = Manifest::read(&args.bundle)?;
-    let mut approach = approach(args, &manifest).map_err(Usage::new)?;
+    let bundles = args.bundles.iter().map(|bundle| Ok((bundle.as_path(), Manifest::read(bundle)?)));
+    let bundles = bundles.collect::<Result<Vec<_>>>()?;
+    let mut runs = runs::choose(args, &bundles).map_err(Usage::new)?;
     let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
-    check(&cohort, &manifest)?;
+    for (_, manifest) in &bundles {
+        check(&cohort, manifest)?;
+    }
     let engine = engine::open(&options::engine(&args.engine))?;
     let batch = args.batch.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 });
-    *approach.batch() = batch;
-    let sha256 = Manifest::bundle_hash(&args.bundle)?;
+    runs.iter_mut().for_each(|run| *run.approach.batch() = batch);
     let record = Record {
-        settings: settings(args, engine.as_ref(), &approach, batch, &sha256, &cohort.fingerprint()?),
+        settings: settings(args, engine.as_ref(), batch, &cohort.fingerprint()?),
         shard,
         limit: args.limit,
         batch,
         cohort: std::path::absolute(&args.cohort)?,
         split: args.split.clone(),
-        networks: vec![Network {
-            method: OURS.to_owned(),
-            bundle: manifest.preset.name.clone(),
-            sha256,
-            provenance: manifest.provenance.clone(),
-        }],
+        networks: runs.iter().map(Run::network).collect::<Result<_>>()?,
     };
     let mut store = Store::open(&args.out, &record, plan(&cohort, &record))?;
-    begin(&cohort, &manifest, engine.as_ref(), &approach, &record, &store);
-    translate_all(args, &cohort, engine.as_ref(), approach, &mut store)?;
+    begin(&cohort, engine.as_ref(), &record, &store);
+    for run in runs {
+        translate_all(args, &cohort, engine.as_ref(), run, &mut store)?;
+    }
     match shard {
         None => conclude(&cohort, &mut store, record, &args.out)?,
         Some(shard) => {
@@ -160,9 +158,9 @@ fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) -> R
 /// Scores every method on every slice that is looked at.
 fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results> {
     let volumes = volume::volumes(cohort, &store.plan().slices());
-    let networks: Vec<_> = record.networks.iter().map(|network| network.method.as_str()).collect();
-    let seconds =
-        networks.iter().filter_map(|name| Some(((*name).to_owned(), store.spent(name).seconds()?))).collect();
+    let networks: Vec<_> = record.networks.iter().map(|network| network.method).collect();
+    let seconds = networks.iter().filter_map(|method| Some((*method, store.spent(*method).seconds()?)));
+    let seconds = seconds.collect();
     let (mut methods, mut facts) = (Vec::new(), Vec::new());
     for column in columns(&networks, cohort.channels()) {
         let scores = score::score(cohort, store, &column, &volumes)?;
@@ -186,25 +184,6 @@ fn results(cohort: &Cohort, store: &mut Store, record: Record) -> Result<Results
         facts,
         methods,
     })
-}
-
-/// What the sampler is told; every error is one of usage.
-fn approach(args: &EvaluateArgs, manifest: &Manifest) -> Result<Approach> {
-    let mut options = Options::defaults(&manifest.preset)?;
-    if let Some(level) = args.noise_level {
-        options.noise_level = NoiseLevel::new(level);
-    }
-    if let Some(scale) = args.scale {
-        options.scale = GradientScale::new(scale)?;
-    }
-    options.steps = options::steps(args.steps, args.spacing, &options)?;
-    options.batch = args.batch.unwrap_or(1);
-    let approach = Approach::Guided(options);
-    approach.check(&args.bundle, manifest)?;
-    if args.limit == Some(0) {
-        anyhow::bail!("--limit 0, expected at least 1 slice; leave it out to score them all");
-    }
-    Ok(approach)
 }
 
 /// Whether the bundle is one for these images.
@@ -236,58 +215,55 @@ fn check(cohort: &Cohort, manifest: &Manifest) -> Result<(), EvaluateError> {
     Ok(())
 }
 
-/// What makes the results what they are: the batch, too, by whose size engines round.
-fn settings(
-    args: &EvaluateArgs,
-    engine: &dyn Engine,
-    approach: &Approach,
-    batch: usize,
-    bundle: &str,
-    cohort: &str,
-) -> Settings {
-    let mut settings = vec![("bundle".into(), bundle.to_owned()), ("cohort".into(), cohort.to_owned())];
-    settings.extend(approach.describe());
+/// What makes the results of all methods what they are: the batch, too, by whose size engines round.
+fn settings(args: &EvaluateArgs, engine: &dyn Engine, batch: usize, cohort: &str) -> Settings {
     let name = engine.describe();
     let name = name.split(" (").next().unwrap_or_default();
     let tf32 = if args.engine.tf32 { ", tf32" } else { "" };
-    settings.push(("engine".into(), format!("{name}, {}{tf32}", args.engine.device)));
-    settings.push(("batch".into(), batch.to_string()));
-    settings
+    [
+        ("cohort", cohort.to_owned()),
+        ("engine", format!("{name}, {}{tf32}", args.engine.device)),
+        ("batch", batch.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
 }
 
 /// Says on the terminal what is about to be done.
-fn begin(
-    cohort: &Cohort,
-    manifest: &Manifest,
-    engine: &dyn Engine,
-    approach: &Approach,
-    record: &Record,
-    store: &Store,
-) {
+fn begin(cohort: &Cohort, engine: &dyn Engine, record: &Record, store: &Store) {
     eprintln!("engine: {}", engine.describe());
-    eprintln!("bundle: {}, {}", manifest.preset.name, manifest.provenance);
     eprintln!("cohort: {}, {}: {}", cohort.dir().display(), cohort.kind(), cohort.note());
     for damaged in &store.damaged {
         eprintln!("warning: {damaged}; this batch is made again");
     }
-    let parameters: Vec<_> =
-        approach.describe().iter().map(|(name, value)| format!("{name} {value}")).collect();
     if let Some(shard) = record.shard {
         eprintln!("part {shard}: --shard 1/1 would do all of it");
     }
-    let (all, done) = (store.slices(), store.finished());
-    eprintln!("slices: {all}, of which {done} are done; {}", parameters.join(", "));
+    eprintln!("slices: {}, of which {} are done", store.slices(), store.finished());
+    for network in &record.networks {
+        let settings: Vec<_> =
+            network.settings.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        eprintln!(
+            "{}: bundle {}, {}; {}; {} slices are done",
+            network.method.column(),
+            network.bundle,
+            network.provenance,
+            settings.join(", "),
+            store.done(network.method)
+        );
+    }
 }
 
-/// Translates what is not yet kept.
+/// Makes what is not yet kept of a method.
 fn translate_all(
     args: &EvaluateArgs,
     cohort: &Cohort,
     engine: &dyn Engine,
-    approach: Approach,
+    run: Run,
     store: &mut Store,
 ) -> Result<()> {
-    let missing = store.missing(OURS);
+    let method = run.method();
+    let missing = store.missing(method);
     if missing.is_empty() {
         return Ok(());
     }
@@ -296,24 +272,21 @@ fn translate_all(
         total: store.slices(),
         out: args.out.clone(),
     };
-    let mut translator = Translator::open(&args.bundle, engine, args.unverified, approach)?;
+    let mut translator = Translator::open(&run.bundle, engine, args.unverified, run.approach)?;
     let mut progress = Progress::start();
     for (done, &number) in missing.iter().enumerate() {
         let images: Vec<_> =
             store.plan().batch(number).iter().map(|&i| unit(cohort, i)).collect::<Result<_>>()?;
         let made = translator.run(&images, &mut |place, step, steps| {
-            progress.step(place, done * steps + step, missing.len() * steps);
+            let place = format!("{} {place}", method.column());
+            progress.step(&place, done * steps + step, missing.len() * steps);
         });
         match made {
             Err(error) if error.is::<Interrupted>() => {
                 progress.finish();
                 return Err(stopped(store).into());
             }
-            made => {
-                let made = made?;
-                let healthy = made.healthy.as_ref().expect("the method makes one");
-                store.put(OURS, number, healthy, made.time())?;
-            }
+            made => store.put(method, number, &made?)?,
         }
     }
     progress.finish();

@@ -8,6 +8,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, context};
 
 use super::figure::{Figure, ROWS, Row};
+use super::record::Network;
 use super::results::Results;
 use super::table;
 use crate::picture::{self, NOT_FOR_DIAGNOSTIC_USE, Sheet};
@@ -28,7 +29,8 @@ pub fn html(results: &Results, sheet: &Sheet) -> Result<String> {
     let mut environment = Environment::new();
     environment.add_template(TEMPLATE.0, TEMPLATE.1)?;
     let origin = &results.origin;
-    let bundles: Vec<_> = origin.networks.iter().map(|network| network.bundle.as_str()).collect();
+    let mut bundles: Vec<_> = origin.networks.iter().map(|network| network.bundle.as_str()).collect();
+    bundles.dedup();
     let verdict = results.verdict().into_iter().map(|v| context! { text => v.text, wins => v.wins });
     let page = environment.get_template(TEMPLATE.0)?.render(context! {
         notice => NOT_FOR_DIAGNOSTIC_USE,
@@ -84,19 +86,21 @@ fn tables(results: &Results) -> Vec<Value> {
     let origin = &results.origin;
     let mut made: Vec<(String, String)> = vec![("program".into(), origin.tool.clone())];
     for network in &origin.networks {
-        made.push((format!("{}: bundle", network.method), format!("{} {}", network.bundle, network.sha256)));
-        made.push((format!("{}: provenance", network.method), network.provenance.clone()));
+        let name = network.method.column();
+        made.push((format!("{name}: bundle"), format!("{} {}", network.bundle, network.sha256)));
+        made.push((format!("{name}: provenance"), network.provenance.clone()));
     }
     made.push(("cohort".into(), format!("{} {}", origin.cohort[0], origin.cohort[2])));
     let thresholds = results.methods.iter().filter_map(|method| {
         Some((format!("{}: the one threshold", method.column.name), format!("{:.6}", method.one_threshold?)))
     });
     made.extend(thresholds);
-    made.extend(
-        origin.seconds.iter().map(|(method, s)| (format!("{method}: time"), format!("{s:.2} s a slice"))),
-    );
-    let settings = origin.settings.iter().filter(|(name, _)| !["bundle", "cohort"].contains(&name.as_str()));
-    let settings: Vec<_> = settings.cloned().collect();
+    let seconds = origin.seconds.iter();
+    made.extend(seconds.map(|(m, s)| (format!("{}: time", m.column()), format!("{s:.2} s a slice"))));
+    // The cohort's fingerprint, too, is said above.
+    let settings = origin.settings.iter().filter(|(name, _)| name != "cohort").cloned();
+    let of_methods = origin.networks.iter().flat_map(Network::settings_named);
+    let settings: Vec<_> = settings.chain(of_methods).collect();
     vec![context! { title => "Settings", rows => settings }, context! { title => "Made of", rows => made }]
 }
 

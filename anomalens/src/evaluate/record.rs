@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::shard::Shard;
 use super::store::StoreError;
+use crate::translator::Method;
+
+/// Of the file; another one is not read.
+const FORMAT: u64 = 3;
 
 /// What makes the results what they are, by name.
 pub type Settings = Vec<(String, String)>;
@@ -14,7 +18,7 @@ pub type Settings = Vec<(String, String)>;
 /// An evaluation, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// What makes the results what they are.
+    /// What makes the results of all methods what they are.
     pub settings: Settings,
     /// Which part this is; `None`: all of it.
     pub shard: Option<Shard>,
@@ -26,45 +30,71 @@ pub struct Record {
     pub cohort: PathBuf,
     /// The part of it.
     pub split: Option<String>,
-    /// Whose maps are scored.
+    /// Whose maps are scored, in the order of the tables.
     pub networks: Vec<Network>,
 }
 
-/// A bundle, and the method that it is for.
+/// A method, its bundle, and what it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// The method's name, which is that of its column.
-    pub method: String,
+    /// Which method.
+    pub method: Method,
     /// The bundle's name.
     pub bundle: String,
     /// Its hash.
     pub sha256: String,
     /// Where its weights come from.
     pub provenance: String,
+    /// What makes the results of this method what they are.
+    pub settings: Settings,
 }
 
 impl Network {
     /// As JSON has it.
     pub fn json(&self) -> Value {
-        let Self { method, bundle, sha256, provenance } = self;
-        json!({ "method": method, "bundle": bundle, "sha256": sha256, "provenance": provenance })
+        json!({
+            "method": self.method.column(),
+            "bundle": self.bundle,
+            "sha256": self.sha256,
+            "provenance": self.provenance,
+            "settings": object(&self.settings),
+        })
     }
 
     fn of(value: &Value) -> Option<Self> {
         let text = |key: &str| value[key].as_str().map(str::to_owned);
-        let (method, bundle) = (text("method")?, text("bundle")?);
-        Some(Self { method, bundle, sha256: text("sha256")?, provenance: text("provenance")? })
+        Some(Self {
+            method: Method::of_column(value["method"].as_str()?)?,
+            bundle: text("bundle")?,
+            sha256: text("sha256")?,
+            provenance: text("provenance")?,
+            settings: settings(&value["settings"])?,
+        })
     }
+
+    /// The settings, each named after the method, too.
+    pub fn settings_named(&self) -> Settings {
+        let column = self.method.column();
+        self.settings.iter().map(|(name, value)| (format!("{column}: {name}"), value.clone())).collect()
+    }
+}
+
+/// Settings as JSON has them.
+pub fn object(settings: &Settings) -> Value {
+    Value::Object(settings.iter().map(|(name, value)| (name.clone(), json!(value))).collect())
+}
+
+fn settings(value: &Value) -> Option<Settings> {
+    value.as_object()?.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 impl Record {
     /// The file's text.
     pub fn text(&self) -> String {
-        let settings: Map<String, Value> = self.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
         let networks: Vec<Value> = self.networks.iter().map(Network::json).collect();
         let value = json!({
-            "format": 2,
-            "settings": settings,
+            "format": FORMAT,
+            "settings": object(&self.settings),
             "shard": self.shard.map(|shard| shard.to_string()),
             "limit": self.limit,
             "batch": self.batch,
@@ -86,8 +116,8 @@ impl Record {
         };
         let part = |cause: String| StoreError::Part { path: path.to_owned(), cause };
         let value: Value = serde_json::from_str(&text).map_err(|e| part(e.to_string()))?;
-        if value["format"] != 2 {
-            return Err(part(format!("format {}, expected 2", value["format"])));
+        if value["format"] != FORMAT {
+            return Err(part(format!("format {}, expected {FORMAT}", value["format"])));
         }
         Self::of(&value).map(Some).ok_or_else(|| part("a key is missing, or holds something else".into()))
     }
@@ -96,14 +126,13 @@ impl Record {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let whole = |value: &Value| value.as_u64().map(|number| number as usize);
         let absent_or = |value: &Value, present: bool| value.is_null() || present;
-        let settings = value["settings"].as_object()?.iter().map(|(k, v)| Some((k.clone(), text(v)?)));
         let shard = value["shard"].as_str().and_then(|shard| shard.parse().ok());
         let (limit, split) = (whole(&value["limit"]), text(&value["split"]));
         let sound = absent_or(&value["shard"], shard.is_some())
             && absent_or(&value["limit"], limit.is_some())
             && absent_or(&value["split"], split.is_some());
         let record = Self {
-            settings: settings.collect::<Option<_>>()?,
+            settings: settings(&value["settings"])?,
             shard,
             limit,
             batch: whole(&value["batch"]).filter(|batch| *batch > 0)?,
@@ -114,15 +143,31 @@ impl Record {
         sound.then_some(record)
     }
 
-    /// What differs in the settings, if anything does: name, here, there.
+    /// What differs in the settings of all methods or of one, if anything does: name, here, there.
     pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
-        let value = |record: &Self, name: &str| {
-            let found = record.settings.iter().find(|setting| setting.0 == name);
+        let (here, there) = (self.all_settings(), other.all_settings());
+        let value = |settings: &Settings, name: &str| {
+            let found = settings.iter().find(|setting| setting.0 == name);
             found.map_or("absent".to_owned(), |setting| setting.1.clone())
         };
-        let mut names = self.settings.iter().chain(&other.settings).map(|setting| &setting.0);
-        let name = names.find(|name| value(self, name) != value(other, name))?;
-        Some((name.clone(), value(self, name), value(other, name)))
+        let mut names = here.iter().chain(&there).map(|setting| &setting.0);
+        let name = names.find(|name| value(&here, name) != value(&there, name))?;
+        Some((name.clone(), value(&here, name), value(&there, name)))
+    }
+
+    fn all_settings(&self) -> Settings {
+        let mut all = self.settings.clone();
+        for network in &self.networks {
+            all.push((format!("{}: bundle", network.method.column()), network.sha256.clone()));
+            all.extend(network.settings_named());
+        }
+        all
+    }
+
+    /// This evaluation with no more than the methods of `other`.
+    pub fn only_methods_of(&self, other: &Self) -> Self {
+        let shared = |network: &&Network| other.networks.iter().any(|theirs| theirs.method == network.method);
+        Self { networks: self.networks.iter().filter(shared).cloned().collect(), ..self.clone() }
     }
 
     /// Which part this is, in words.
@@ -137,18 +182,23 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            settings: vec![("noise level".into(), "500".into()), ("batch".into(), "4".into())],
+            settings: vec![("cohort".into(), "def".into()), ("batch".into(), "4".into())],
             shard: Shard::new(2, 3),
             limit: None,
             batch: 4,
             cohort: "/cohort".into(),
             split: Some("test".into()),
-            networks: vec![Network {
-                method: "ours".into(),
-                bundle: "demo".into(),
-                sha256: "abc".into(),
-                provenance: "trained by a test".into(),
-            }],
+            networks: vec![network(Method::Ours), network(Method::Saliency)],
+        }
+    }
+
+    fn network(method: Method) -> Network {
+        Network {
+            method,
+            bundle: "demo".into(),
+            sha256: "abc".into(),
+            provenance: "trained by a test".into(),
+            settings: vec![("noise level".into(), "500".into())],
         }
     }
 
@@ -162,7 +212,8 @@ mod tests {
             assert_eq!(Record::read(&path).unwrap(), Some(record));
         }
         for (from, to) in [
-            ("\"format\": 2", "\"format\": 1"),
+            ("\"format\": 3", "\"format\": 2"),
+            ("\"saliency\"", "\"sanity\""),
             ("\"2/3\"", "\"4/3\""),
             ("\"batch\": 4,", "\"batch\": 0,"),
             ("\"500\"", "500"),
@@ -181,10 +232,18 @@ mod tests {
     fn the_setting_that_differs_is_named() {
         let mut other = record();
         assert_eq!(record().difference(&other), None);
-        other.settings[0].1 = "300".into();
-        let expected = ("noise level".to_owned(), "500".to_owned(), "300".to_owned());
-        assert_eq!(record().difference(&other), Some(expected));
+        let difference = |other: &Record| {
+            let (name, here, there) = record().difference(other).unwrap();
+            format!("{name} {here} {there}")
+        };
+        other.networks[1].settings[0].1 = "300".into();
+        assert_eq!(difference(&other), "saliency: noise level 500 300");
+        other.networks[1].sha256 = "fed".into();
+        assert_eq!(difference(&other), "saliency: bundle abc fed");
+        other.networks.remove(1);
+        assert_eq!(difference(&other), "saliency: bundle abc absent");
+        assert_eq!(other.difference(&record().only_methods_of(&other)), None);
         other.settings.remove(0);
-        assert_eq!(other.difference(&record()).unwrap().1, "absent");
+        assert_eq!(difference(&other), "cohort def absent");
     }
 }

@@ -1,7 +1,5 @@
 //! Everything that came of an evaluation, as tables, pages and pictures tell it.
 
-use std::collections::BTreeMap;
-
 use anomalens_cohort::Item;
 use anomalens_method::metrics::Bootstrap;
 
@@ -10,6 +8,7 @@ use super::figure::{Figure, ROWS, Section};
 use super::record::{Network, Settings};
 use super::score::{Facts, SliceScore, VolumeScore};
 use super::volume::{self, Volume};
+use crate::translator;
 
 /// Everything that came of it.
 pub struct Results {
@@ -31,16 +30,16 @@ pub struct Results {
 pub struct Origin {
     /// Program and version.
     pub tool: String,
-    /// The bundles.
+    /// The methods of networks.
     pub networks: Vec<Network>,
     /// The cohort's kind, note and fingerprint.
     pub cohort: [String; 3],
-    /// Everything that changes the result.
+    /// What makes the results of all methods what they are.
     pub settings: Settings,
     /// Slices of the cohort.
     pub all: usize,
-    /// Seconds a slice, by the networks' methods.
-    pub seconds: BTreeMap<String, f64>,
+    /// Seconds a slice of each method of networks.
+    pub seconds: Vec<(translator::Method, f64)>,
 }
 
 /// How one method scores.
@@ -69,7 +68,7 @@ pub struct Win {
     /// Its value.
     pub value: f64,
     /// The first method's.
-    pub ours: f64,
+    pub first: f64,
 }
 
 /// How the first method compares with another, or why it does not.
@@ -97,11 +96,11 @@ impl Results {
 
     /// Where other methods are better than the first. Equal is no win.
     pub fn wins(&self) -> Vec<Win> {
-        let Some((ours, others)) = self.methods.split_first() else { return vec![] };
+        let Some((first, others)) = self.methods.split_first() else { return vec![] };
         let mut wins = Vec::new();
         for other in others {
             for (i, row) in ROWS.iter().enumerate().filter(|(_, row)| row.compared()) {
-                if let (Some(value), Some(mine)) = (other.figures[i].value, ours.figures[i].value)
+                if let (Some(value), Some(mine)) = (other.figures[i].value, first.figures[i].value)
                     && value > mine
                 {
                     let title = match row.section {
@@ -113,7 +112,7 @@ impl Results {
                         key: row.key,
                         title,
                         value,
-                        ours: mine,
+                        first: mine,
                     });
                 }
             }
@@ -144,7 +143,7 @@ impl Results {
             }
             let first_ones = won.iter().take(NAMED);
             let mut each: Vec<_> = first_ones
-                .map(|win| format!("{} ({:.4} against {:.4})", win.title, win.value, win.ours))
+                .map(|win| format!("{} ({:.4} against {:.4})", win.title, win.value, win.first))
                 .collect();
             if won.len() > NAMED {
                 each.push(format!("and {} more", won.len() - NAMED));
@@ -216,7 +215,7 @@ pub mod tests {
             extra: Default::default(),
         };
         let facts = |index: usize| Facts { index, volume: 0, lesion_pixels: 12 * index, region_pixels: 40 };
-        let columns = columns(&["ours"], &["flair".into()]);
+        let columns = columns(&[translator::Method::Ours], &["flair".into()]);
         let methods = columns.into_iter().zip(dice).map(|(column, &dice)| {
             let score =
                 |dice| SliceScore { dice, threshold: 0.5, mean_region: 0.25, ..SliceScore::default() };
@@ -234,15 +233,16 @@ pub mod tests {
             origin: Origin {
                 tool: "anomalens 0".into(),
                 networks: vec![Network {
-                    method: "ours".into(),
+                    method: translator::Method::Ours,
                     bundle: "demo".into(),
                     sha256: "abcdef".repeat(10),
                     provenance: "trained by a test".into(),
+                    settings: vec![("noise level".into(), "500".into())],
                 }],
                 cohort: ["synthetic-brains", "one template; not for diagnostic use", "def"].map(String::from),
-                settings: vec![("noise level".into(), "500".into())],
+                settings: vec![("engine".into(), "tract".into())],
                 all: 3,
-                seconds: [("ours".to_owned(), 1.5)].into(),
+                seconds: vec![(translator::Method::Ours, 1.5)],
             },
             volumes: vec![Volume { subject: "s<1>".into(), all: vec![0, 1], chosen: vec![0, 1] }],
             facts: vec![facts(0), facts(1)],
@@ -282,7 +282,8 @@ pub mod tests {
     fn the_protocol_says_what_matters() {
         let text = results(&[0.5, 0.6, 0.4]).protocol().join("\n");
         for words in [
-            "ours: map: the sum over channels",
+            "ours: the paper's method: encoded by DDIM",
+            "map: the sum over channels of |image - healthy version|",
             "threshold: baseline of Meissen",
             "for scoring only",
             "2 of the cohort's 3",

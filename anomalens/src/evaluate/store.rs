@@ -1,14 +1,16 @@
-//! What an evaluation keeps while it runs: what each network has made of each slice, batch by batch.
+//! What an evaluation keeps while it runs: what each method has made of each slice, batch by batch.
 //!
 //! ```text
 //! OUT/parts/settings.json     what makes the results what they are; another evaluation does not fit in here
-//! OUT/parts/ours-000000.npy   f32 [N, C, H, W]: the healthy versions of one batch, the first of the plan
+//! OUT/parts/ours-000000.npy   f32 [N, C, H, W]: the healthy versions of one batch, the first of the plan; of a method that
+//!                             makes none [N, 1, H, W]: the maps
 //! OUT/parts/ours-000000.json  written last, so that it says: complete; which slices, size and hash of the .npy, time
 //! ```
 //!
 //! Every file appears whole, by rename, so that nothing is lost but the batch in work, however the program ends. Scores are
 //! not kept: they are computed anew from these at the end.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,12 +19,13 @@ use std::time::Duration;
 
 use anomalens_models::manifest::FileEntry;
 use anomalens_models::output::OutputError;
-use ndarray::{Array3, Array4, Axis};
+use ndarray::{Array3, Array4, Axis, stack};
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use serde_json::{Value, json};
 
 use super::plan::Plan;
 use super::record::Record;
+use crate::translator::{Made, Method};
 
 const PARTS: &str = "parts";
 const SETTINGS: &str = "settings.json";
@@ -66,12 +69,12 @@ pub enum StoreError {
     },
 }
 
-/// What the finished batches of a network took.
+/// What the finished batches of a method took.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Spent {
-    /// Time for translating.
+    /// Time for making what is kept.
     pub time: Duration,
-    /// Slices translated in it.
+    /// Slices made in it.
     pub slices: usize,
 }
 
@@ -81,15 +84,15 @@ impl Spent {
         self.slices += slices;
     }
 
-    /// Seconds a slice; `None` if none was translated.
+    /// Seconds a slice; `None` if none was made.
     pub fn seconds(&self) -> Option<f64> {
         (self.slices > 0).then(|| self.time.as_secs_f64() / self.slices as f64)
     }
 }
 
-/// What one network has made.
+/// What one method has made.
 #[derive(Default)]
-struct Made {
+struct Kept {
     /// Where each finished slice is: its part, and its place there.
     done: BTreeMap<usize, (PathBuf, usize)>,
     /// What the finished batches took.
@@ -102,8 +105,8 @@ pub struct Store {
     plan: Plan,
     /// The batches that are this evaluation's part.
     batches: Vec<usize>,
-    /// What each network has made, by its method.
-    made: BTreeMap<String, Made>,
+    /// What each method has made.
+    kept: BTreeMap<Method, Kept>,
     /// The part that was read last.
     last: Option<(PathBuf, Array4<f32>)>,
     /// Parts that were found damaged and will be made again.
@@ -112,7 +115,7 @@ pub struct Store {
 
 impl Store {
     /// Opens `out`: begins it if it is new or empty, goes on with it if it holds an evaluation of the same settings, and of
-    /// the same part.
+    /// the same part; `record` may have methods more.
     ///
     /// Errors: [`StoreError`].
     pub fn open(out: &Path, record: &Record, plan: Plan) -> Result<Self, StoreError> {
@@ -129,12 +132,12 @@ impl Store {
 
     /// The evaluation `record` that is in `out`, of which nothing is changed.
     pub fn view(out: &Path, record: &Record, plan: Plan) -> Self {
-        let made = record.networks.iter().map(|network| (network.method.clone(), Made::default()));
+        let kept = record.networks.iter().map(|network| (network.method, Kept::default()));
         let mut store = Self {
             out: out.to_owned(),
             batches: plan.batches_of(record.shard),
             plan,
-            made: made.collect(),
+            kept: kept.collect(),
             last: None,
             damaged: vec![],
         };
@@ -154,22 +157,22 @@ impl Store {
         &self.plan
     }
 
-    fn array(&self, network: &str, number: usize) -> PathBuf {
-        self.out.join(PARTS).join(format!("{network}-{number:06}.npy"))
+    fn array(&self, method: Method, number: usize) -> PathBuf {
+        self.out.join(PARTS).join(format!("{}-{number:06}.npy", method.column()))
     }
 
     /// Takes in every finished part of the plan.
     fn scan(&mut self) {
-        for network in self.made.keys().cloned().collect::<Vec<_>>() {
+        for method in self.methods() {
             for number in self.batches.clone() {
-                let array = self.array(&network, number);
+                let array = self.array(method, number);
                 let json = array.with_extension("json");
                 if !json.exists() {
                     continue;
                 }
                 match read_part(&json) {
                     Ok((items, seconds)) if self.plan.accepts(number, &items) => {
-                        self.take(&network, array, items, Duration::from_secs_f64(seconds));
+                        self.take(method, array, items, Duration::from_secs_f64(seconds));
                     }
                     // Cut short by a --limit that has gone.
                     Ok(_) => {}
@@ -179,11 +182,15 @@ impl Store {
         }
     }
 
-    fn take(&mut self, network: &str, array: PathBuf, items: Vec<usize>, time: Duration) {
-        let made = self.made.get_mut(network).expect("a network of this evaluation");
-        made.spent.add(time, items.len());
+    fn methods(&self) -> Vec<Method> {
+        self.kept.keys().copied().collect()
+    }
+
+    fn take(&mut self, method: Method, array: PathBuf, items: Vec<usize>, time: Duration) {
+        let kept = self.kept.get_mut(&method).expect("a method of this evaluation");
+        kept.spent.add(time, items.len());
         for (place, item) in items.into_iter().enumerate() {
-            made.done.insert(item, (array.clone(), place));
+            kept.done.insert(item, (array.clone(), place));
         }
     }
 
@@ -192,37 +199,40 @@ impl Store {
         self.batches.iter().map(|&number| self.plan.batch(number).len()).sum()
     }
 
-    /// How many of them every network has finished.
-    pub fn finished(&self) -> usize {
-        let items = self.batches.iter().flat_map(|&number| self.plan.batch(number));
-        items.filter(|item| self.made.values().all(|made| made.done.contains_key(item))).count()
+    fn items(&self) -> impl Iterator<Item = &usize> {
+        self.batches.iter().flat_map(|&number| self.plan.batch(number))
     }
 
-    /// The batches that a network has not finished.
-    pub fn missing(&self, network: &str) -> Vec<usize> {
-        let done = &self.made[network].done;
+    /// How many of them every method has finished.
+    pub fn finished(&self) -> usize {
+        self.items().filter(|item| self.kept.values().all(|kept| kept.done.contains_key(item))).count()
+    }
+
+    /// How many of them a method has finished.
+    pub fn done(&self, method: Method) -> usize {
+        self.items().filter(|item| self.kept[&method].done.contains_key(item)).count()
+    }
+
+    /// The batches that a method has not finished.
+    pub fn missing(&self, method: Method) -> Vec<usize> {
+        let done = &self.kept[&method].done;
         let missing = |number: &usize| !done.contains_key(&self.plan.batch(*number)[0]);
         self.batches.iter().copied().filter(missing).collect()
     }
 
-    /// What the finished batches of a network took, those of earlier runs among them.
-    pub fn spent(&self, network: &str) -> Spent {
-        self.made[network].spent
+    /// What the finished batches of a method took, those of earlier runs among them.
+    pub fn spent(&self, method: Method) -> Spent {
+        self.kept[&method].spent
     }
 
-    /// Keeps batch `number` of a network: the healthy versions [N, C, H, W] of its slices.
+    /// Keeps batch `number` of a method: the healthy versions of its slices, or the maps.
     ///
     /// Errors: [`StoreError::Io`].
-    pub fn put(
-        &mut self,
-        network: &str,
-        number: usize,
-        healthy: &Array4<f32>,
-        time: Duration,
-    ) -> Result<(), StoreError> {
-        let (array, items) = (self.array(network, number), self.plan.batch(number).to_vec());
+    pub fn put(&mut self, method: Method, number: usize, made: &Made) -> Result<(), StoreError> {
+        let (array, items) = (self.array(method, number), self.plan.batch(number).to_vec());
+        let (pixels, time) = (pixels(made), made.time());
         let mut bytes = io::Cursor::new(Vec::new());
-        healthy
+        pixels
             .write_npy(&mut bytes)
             .map_err(|e| StoreError::Io { path: array.clone(), source: io::Error::other(e.to_string()) })?;
         write(&array, bytes.get_ref())?;
@@ -234,7 +244,7 @@ impl Store {
             "seconds": time.as_secs_f64(),
         });
         write(&array.with_extension("json"), format!("{part:#}\n").as_bytes())?;
-        self.take(network, array, items, time);
+        self.take(method, array, items, time);
         Ok(())
     }
 
@@ -242,9 +252,9 @@ impl Store {
     ///
     /// Errors: [`StoreError::Io`].
     pub fn adopt(&mut self, other: &Self) -> Result<(), StoreError> {
-        for network in self.made.keys().cloned().collect::<Vec<_>>() {
-            for number in self.missing(&network).into_iter().filter(|number| other.batches.contains(number)) {
-                let (from, to) = (other.array(&network, number), self.array(&network, number));
+        for method in self.methods() {
+            for number in self.missing(method).into_iter().filter(|number| other.batches.contains(number)) {
+                let (from, to) = (other.array(method, number), self.array(method, number));
                 for end in ["npy", "json"] {
                     let from = from.with_extension(end);
                     let bytes = fs::read(&from).map_err(|source| StoreError::Io { path: from, source })?;
@@ -257,16 +267,17 @@ impl Store {
     }
 
     fn scan_again(&mut self) {
-        self.made.values_mut().for_each(|made| *made = Made::default());
+        self.kept.values_mut().for_each(|kept| *kept = Kept::default());
         self.damaged.clear();
         self.scan();
     }
 
-    /// The healthy version [C, H, W] that a network has made of a finished slice. Panics if it is not finished.
+    /// The healthy version [C, H, W] that a method has made of a finished slice; of one that makes none the map, [1, H, W].
+    /// Panics if the slice is not finished.
     ///
     /// Errors: [`StoreError::Part`].
-    pub fn healthy(&mut self, network: &str, item: usize) -> Result<Array3<f32>, StoreError> {
-        let (path, place) = self.made[network].done[&item].clone();
+    pub fn read(&mut self, method: Method, item: usize) -> Result<Array3<f32>, StoreError> {
+        let (path, place) = self.kept[&method].done[&item].clone();
         let part = |cause: String| StoreError::Part { path: path.clone(), cause };
         if self.last.as_ref().is_none_or(|(last, _)| *last != path) {
             let file = File::open(&path).map_err(|e| part(e.to_string()))?;
@@ -285,6 +296,18 @@ impl Store {
     /// Errors: [`StoreError::Io`].
     pub fn result(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         write(&self.out.join(name), bytes)
+    }
+}
+
+/// What is kept of a batch: [N, C, H, W], or [N, 1, H, W].
+fn pixels(made: &Made) -> Cow<'_, Array4<f32>> {
+    match &made.healthy {
+        Some(healthy) => Cow::Borrowed(healthy),
+        None => {
+            let planes: Vec<_> =
+                made.maps.iter().map(|map| map.values().view().insert_axis(Axis(0))).collect();
+            Cow::Owned(stack(Axis(0), &planes).expect("one shape a map"))
+        }
     }
 }
 
@@ -320,7 +343,7 @@ fn only_partial(folder: &Path) -> io::Result<bool> {
 
 fn compare(out: &Path, kept: &Record, now: &Record) -> Result<(), StoreError> {
     let parts = (kept.shard != now.shard).then(|| ("shard".to_owned(), kept.part(), now.part()));
-    match kept.difference(now).or(parts) {
+    match kept.difference(&now.only_methods_of(kept)).or(parts) {
         None => Ok(()),
         Some((name, found, expected)) => {
             Err(StoreError::Settings { path: out.to_owned(), name, found, expected })

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::figure::{Figure, ROWS};
-use super::record::Network;
+use super::record::{self, Network};
 use super::results::{Method, Results};
 use super::score::{SliceScore, VolumeScore};
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
@@ -44,7 +44,7 @@ pub fn text(results: &Results) -> String {
     }
     let _ = writeln!(text, "\n*: better than {}\n{}", results.methods[0].column.name, thirds(results));
     for (method, seconds) in &results.origin.seconds {
-        let _ = writeln!(text, "{method}: {seconds:.2} s a slice");
+        let _ = writeln!(text, "{}: {seconds:.2} s a slice", method.column());
     }
     let _ = writeln!(text);
     for verdict in results.verdict() {
@@ -192,20 +192,19 @@ pub fn json(results: &Results) -> String {
         })
     };
     let origin = &results.origin;
-    let settings: Map<String, Value> = origin.settings.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
     let [kind, note, fingerprint] = &origin.cohort;
     let wins: Vec<Value> = results
         .wins()
         .iter()
-        .map(|win| json!({ "method": win.method, "figure": win.key, "value": win.value, "ours": win.ours }))
+        .map(|win| json!({ "method": win.method, "figure": win.key, "value": win.value, "first": win.first }))
         .collect();
     let value = json!({
-        "format": 2,
+        "format": 3,
         "notice": NOT_FOR_DIAGNOSTIC_USE,
         "tool": origin.tool,
         "networks": origin.networks.iter().map(Network::json).collect::<Vec<_>>(),
         "cohort": { "kind": kind, "note": note, "fingerprint": fingerprint },
-        "settings": settings,
+        "settings": record::object(&origin.settings),
         "protocol": results.protocol(),
         "slices": {
             "all": origin.all,
@@ -222,9 +221,10 @@ pub fn json(results: &Results) -> String {
     format!("{value:#}\n")
 }
 
-/// What the networks took, which is no score and differs from run to run.
+/// What the methods took, which is no score and differs from run to run.
 pub fn timings(results: &Results) -> String {
-    format!("{:#}\n", json!({ "seconds_a_slice": results.origin.seconds }))
+    let seconds = results.origin.seconds.iter().map(|(method, s)| (method.column().to_owned(), json!(s)));
+    format!("{:#}\n", json!({ "seconds_a_slice": seconds.collect::<Map<_, _>>() }))
 }
 
 #[cfg(test)]
@@ -263,7 +263,8 @@ mod tests {
         assert_eq!(value["wins"][0]["method"], "threshold");
         assert_eq!(value["notice"], NOT_FOR_DIAGNOSTIC_USE);
         assert!(value["protocol"].as_array().unwrap().len() > 5);
-        assert_eq!(value["settings"]["noise level"], "500");
+        assert_eq!(value["settings"]["engine"], "tract");
+        assert_eq!(value["networks"][0]["settings"]["noise level"], "500");
         assert!(!value.to_string().contains("seconds"), "equal scores are equal files");
     }
 

@@ -8,7 +8,7 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, open_file};
 
-use crate::support::{Run, listing, one_channel, run, tiny, translate};
+use crate::support::{Run, anomalens, listing, one_channel, run, tiny, told, translate};
 
 const SIDE: u16 = 24;
 
@@ -117,6 +117,29 @@ fn a_study_becomes_derived_objects() {
     told.expect(0, &["3 slice(s) for bundle 'tiny'", "percentile 99.5", "24 x 24 padded", "3 of 3 slices"]);
     run(&[Path::new("inspect"), &study])
         .expect(0, &["MR series 'ax FLAIR': 3 image(s), 24 x 24", "--bundle DIR"]);
+}
+
+#[test]
+fn saliency_gives_a_map_and_a_mask_that_say_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (save(folder.path(), "x.dcm", mr(0, tissue)), folder.path().join("out"));
+    let mut command = anomalens();
+    command.arg("translate").arg(&input).arg("--bundle").arg(tiny()).arg("--out").arg(&out);
+    told(command.args(["--method", "saliency"]).args(four(&input)))
+        .expect(0, &["makes no healthy version", "1 of 1 slices"]);
+    let objects = ["0001-map.dcm", "0001-mask.dcm", "0001-picture.dcm"];
+    let mut files = objects.to_vec();
+    files.extend(["0001-picture.png", "report.html"]);
+    assert_eq!(listing(&out), files);
+    objects.iter().for_each(|name| validate(&out.join(name)));
+    let how = |out: &Path| {
+        let object = open_file(out.join("0001-map.dcm")).unwrap();
+        object.element(tags::DERIVATION_DESCRIPTION).unwrap().to_str().unwrap().into_owned()
+    };
+    assert!(how(&out).contains("gradient of a classifier's log p(healthy)"), "{}", how(&out));
+    let whole = folder.path().join("whole");
+    translated(&input, &whole).expect(0, &[]);
+    assert!(how(&whole).contains("pseudo-healthy image|"), "{}", how(&whole));
 }
 
 /// The standard's checker, where it is there; in CI it is.

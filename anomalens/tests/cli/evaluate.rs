@@ -74,13 +74,13 @@ pub const RESULTS: [&str; 7] =
     ["parts", "report.html", "results.csv", "sheet.png", "summary.json", "timings.json", "volumes.csv"];
 
 /// A CSV file behind its comment.
-struct Table {
+pub struct Table {
     names: Vec<String>,
-    rows: Vec<Vec<String>>,
+    pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn read(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
         let mut lines = text.lines();
         assert!(lines.next().unwrap().starts_with("# NOT FOR DIAGNOSTIC USE"), "{text}");
@@ -91,7 +91,7 @@ impl Table {
         Self { names, rows }
     }
 
-    fn field(&self, row: usize, name: &str) -> &str {
+    pub fn field(&self, row: usize, name: &str) -> &str {
         let place = self.names.iter().position(|found| found == name);
         &self.rows[row][place.unwrap_or_else(|| panic!("no {name} in {:?}", self.names))]
     }
@@ -151,7 +151,10 @@ fn scores_tables_and_a_sheet_are_written() {
         serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
     assert_eq!(summary["notice"], "NOT FOR DIAGNOSTIC USE");
     assert_eq!((&summary["slices"]["healthy"], &summary["slices"]["diseased"]), (&3.into(), &3.into()));
-    assert_eq!((&summary["subjects"], &summary["settings"]["noise level"]), (&3.into(), &"2".into()));
+    assert_eq!(
+        (&summary["subjects"], &summary["networks"][0]["settings"]["noise level"]),
+        (&3.into(), &"2".into())
+    );
     let figure = |method: usize, key: &str| &summary["methods"][method]["figures"][key];
     assert_eq!(figure(2, "auroc_pooled")["value"], 1.0);
     let dice: f64 =

@@ -5,6 +5,7 @@ mod bundle;
 mod command;
 mod dicom;
 mod evaluate;
+mod methods;
 mod one_pass;
 mod output;
 mod shards;

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use ndarray::{ArrayD, Axis};
+use serde_json::Value;
 
-use crate::support::{golden, listing, max_abs, npy, one_pass, run, tiny, translate_by, x0};
+use crate::evaluate::{Table, cohort, command, undisturbed};
+use crate::support::{anomalens, golden, listing, max_abs, npy, one_pass, run, tiny, told, translate_by, x0};
 
 /// Two engines, of a network of a few layers.
 const ENGINES: f32 = 1e-5;
@@ -57,6 +59,73 @@ fn options_of_guided_diffusion_are_refused() {
         translate_by(&golden("ddim/x0.npy"), vae, &out, options).expect(2, &[option, "method vae", "leave"]);
         assert!(listing(folder.path()).is_empty(), "{option}");
     }
+}
+
+#[test]
+fn they_are_columns_beside_the_papers_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let bundles = ["tiny_fpgan", "tiny_vae"].map(|name| one_pass(name).to_str().unwrap());
+    let more = ["--batch", "2", "--bundle", bundles[0], "--bundle", bundles[1]];
+    told(&mut command(cohort(), tiny(), &out, &more))
+        .expect(0, &["vae: bundle tiny-vae", "method fpgan, in one pass", "over ours in", "vae: comparison"]);
+    let summary: Value =
+        serde_json::from_str(&fs::read_to_string(out.join("summary.json")).unwrap()).unwrap();
+    let names = |list: &str, key: &str| -> Vec<String> {
+        let items = summary[list].as_array().unwrap().iter();
+        items.map(|item| item[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("methods", "name"), ["ours", "vae", "fpgan", "threshold", "intensity"]);
+    assert_eq!(names("networks", "method"), ["ours", "vae", "fpgan"]);
+    assert_eq!(names("networks", "bundle"), ["tiny", "tiny-vae", "tiny-fpgan"]);
+    let (many, alone) =
+        (Table::read(&out.join("results.csv")), Table::read(&undisturbed().join("results.csv")));
+    for row in 0..many.rows.len() {
+        assert_eq!(many.field(row, "ours_dice"), alone.field(row, "ours_dice"));
+    }
+
+    // What is kept of each is what translate makes of one of the images, and the other's is not.
+    let images = cohort().join("images.npy");
+    let translated = ["vae", "fpgan"].map(|method| {
+        let healthy = folder.path().join(method);
+        translate_by(&images, one_pass(&format!("tiny_{method}")), &healthy, &["--engine", "tract"])
+            .expect(0, &[]);
+        npy(&healthy.join("healthy.npy"))
+    });
+    for (which, method) in ["vae", "fpgan"].into_iter().enumerate() {
+        let kept = npy(&out.join(format!("parts/{method}-000000.npy")));
+        assert_eq!(kept.shape(), [2, 4, 32, 32]);
+        for kept in kept.outer_iter() {
+            let nearest = |of: &ArrayD<f32>| {
+                of.outer_iter().map(|image| max_abs(&image, &kept)).fold(f32::INFINITY, f32::min)
+            };
+            assert!(nearest(&translated[which]) <= ENGINES, "{method}");
+            assert!(nearest(&translated[1 - which]) > 100.0 * ENGINES, "{method}");
+        }
+    }
+}
+
+#[test]
+fn alone_they_take_no_options_of_guided_diffusion() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let evaluate = |more: &[&str]| {
+        let mut command = anomalens();
+        command
+            .arg("evaluate")
+            .arg(cohort())
+            .arg("--bundle")
+            .arg(one_pass("tiny_vae"))
+            .arg("--out")
+            .arg(&out);
+        told(command.args(["--engine", "tract", "--limit", "2"]).args(more))
+    };
+    for option in ["--noise-level", "--steps", "--spacing", "--scale"] {
+        evaluate(&[option, "2"]).expect(2, &[option, "leave it out"]);
+    }
+    evaluate(&["--method", "ddpm"]).expect(2, &["--method", "method vae", "leave --method out"]);
+    assert!(listing(folder.path()).is_empty());
+    evaluate(&[]).expect(0, &["over vae in"]);
 }
 
 #[test]
