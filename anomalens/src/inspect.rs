@@ -74,7 +74,7 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
     let mut text = format!("bundle '{}'\n", folder.display());
     let has = |file, name: &str| if manifest.has(file) { name.to_owned() } else { format!("no {name}") };
     let networks = match preset.method.is_one_pass() {
-        true => has(NETWORK, "network"),
+        true => has(NETWORK, "one-pass network"),
         false => format!("{}, {}", has(UNET, "U-Net"), has(CLASSIFIER_GRADIENT, "classifier gradient")),
     };
     let mut rows = vec![

@@ -336,7 +336,7 @@ impl Translator {
             })
             .map(Made::from),
             Approach::OnePass(options) => runtime::heal(bundle, images, options.batch, &mut |done, total| {
-                on_step(options.method.column(), done, total);
+                on_step("one pass", done, total);
                 go_on()
             })
             .map(Made::from),

@@ -42,7 +42,8 @@ Examples:
   anomalens-export describe --preset brats256
   anomalens-export describe --preset my-networks.toml")]
     Describe {
-        /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
+        /// A built-in preset (brats256, chexpert256, demo, demo-vae, demo-fpgan, demo-radiograph, demo-radiograph-vae,
+        /// demo-radiograph-fpgan, tiny) or the path of a TOML file
         #[arg(long, value_name = "NAME|FILE")]
         preset: String,
     },
@@ -135,7 +136,8 @@ struct Checkpoints {
 
 #[derive(clap::Args)]
 struct BundleArgs {
-    /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
+    /// A built-in preset (brats256, chexpert256, demo, demo-vae, demo-fpgan, demo-radiograph, demo-radiograph-vae,
+    /// demo-radiograph-fpgan, tiny) or the path of a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     preset: String,
     #[command(flatten)]
