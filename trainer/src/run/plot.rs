@@ -38,7 +38,7 @@ enum Axis {
 }
 
 /// The first is drawn large. One without a value is left out.
-const PANELS: [Panel; 6] = [
+const PANELS: [Panel; 11] = [
     Panel {
         title: "loss of the noise predictor (logarithmic)",
         axis: Axis::Logarithm,
@@ -51,6 +51,34 @@ const PANELS: [Panel; 6] = [
         title: "cross-entropy of the classifier, nats",
         axis: Axis::FromZero,
         lines: &[("cross_entropy", "training"), ("validation_cross_entropy", "held-out images")],
+    },
+    Panel {
+        title: "what the autoencoder loses of a pixel (logarithmic)",
+        axis: Axis::Logarithm,
+        lines: &[("reconstruction_mse", "mean squared error")],
+    },
+    Panel {
+        title: "latent images: divergence from the standard normal, nats",
+        axis: Axis::FromZero,
+        lines: &[("divergence", "of an image")],
+    },
+    Panel {
+        title: "what the generator loses of a pixel (logarithmic)",
+        axis: Axis::Logarithm,
+        lines: &[("identity", "to its own domain"), ("reconstruction", "there and back")],
+    },
+    Panel {
+        title: "the critic (logarithmic)",
+        axis: Axis::Logarithm,
+        lines: &[("source_distance", "real over made images"), ("gradient_penalty", "gradient penalty")],
+    },
+    Panel {
+        title: "cross-entropy of the domains, nats",
+        axis: Axis::FromZero,
+        lines: &[
+            ("critic_cross_entropy", "of real images, the critic's"),
+            ("generator_cross_entropy", "of made images, the generator's"),
+        ],
     },
     Panel {
         title: "accuracy by noise level",
@@ -79,7 +107,11 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "norm of the gradient (logarithmic)",
         axis: Axis::Logarithm,
-        lines: &[("gradient_norm", "before clipping")],
+        lines: &[
+            ("gradient_norm", "before clipping"),
+            ("critic_gradient_norm", "the critic's"),
+            ("generator_gradient_norm", "the generator's"),
+        ],
     },
 ];
 
