@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anomalens_dicom_bridge::read::scan;
-use anomalens_models::manifest::{CLASSIFIER_GRADIENT, FileEntry, MANIFEST, Manifest, UNET};
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, FileEntry, MANIFEST, Manifest, NETWORK, UNET};
 use anomalens_models::preset::{ChannelSpec, Guided, Preset, TranslateDefaults};
 use anyhow::Result;
 
@@ -73,13 +73,17 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
     let preset = &manifest.preset;
     let mut text = format!("bundle '{}'\n", folder.display());
     let has = |file, name: &str| if manifest.has(file) { name.to_owned() } else { format!("no {name}") };
+    let networks = match preset.method.is_one_pass() {
+        true => has(NETWORK, "one-pass network"),
+        false => format!("{}, {}", has(UNET, "U-Net"), has(CLASSIFIER_GRADIENT, "classifier gradient")),
+    };
     let mut rows = vec![
         ("preset", format!("{}: {}", preset.name, preset.description)),
         ("provenance", manifest.provenance.clone()),
         ("written by", manifest.tool.clone()),
         ("SHA-256", Manifest::bundle_hash(folder)?),
         ("method", preset.method.name().to_string()),
-        ("networks", format!("{}, {}", has(UNET, "U-Net"), has(CLASSIFIER_GRADIENT, "classifier gradient"))),
+        ("networks", networks),
         ("image", format!("{} channel(s), {1} x {1}", preset.channels(), preset.image.size)),
         ("pixels", format!("min(x, q) / q, q the percentile {} of the series", preset.image.percentile)),
         ("graphs", format!("{}, {}", manifest.target, manifest.precision)),

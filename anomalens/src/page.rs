@@ -36,6 +36,11 @@ pub fn source(png: &[u8]) -> Value {
     Value::from_safe_string(format!("data:image/png;base64,{}", STANDARD.encode(png)))
 }
 
+/// An SVG file as the source of an image.
+pub fn drawing(svg: &str) -> Value {
+    Value::from_safe_string(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg)))
+}
+
 /// A table of names and values, for `facts.html`.
 pub fn facts(title: &str, rows: &[(String, String)]) -> Value {
     context! { title, rows }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anomalens_method::ddim::{ClassLabel, GradientScale, Leg};
+use anomalens_method::heal::Healed;
 use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{
     self, FirstNoise, Options, Procedure, Progress, States, Steps, TranslateError, Translation,
@@ -18,11 +19,12 @@ use anomalens_method::translate::{
 use anomalens_models::image::AnomalyMap;
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
+use anomalens_models::preset::{Method as PresetMethod, Preset};
 use anomalens_models::schedule::Schedule;
 use anomalens_runtime::bundle::{Bundle, OpenError};
 use anomalens_runtime::engine::Engine;
 use anomalens_runtime::translate::{self as runtime, TranslateError as BundleError};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use ndarray::Array4;
 
 use crate::interrupt::{self, Interrupted};
@@ -36,10 +38,14 @@ pub enum Method {
     Ddpm,
     /// The classifier's gradient.
     Saliency,
+    /// A variational autoencoder of healthy images.
+    Vae,
+    /// A Fixed-Point GAN.
+    Fpgan,
 }
 
 impl Method {
-    const ALL: [Self; 3] = [Self::Ours, Self::Ddpm, Self::Saliency];
+    const ALL: [Self; 5] = [Self::Ours, Self::Ddpm, Self::Saliency, Self::Vae, Self::Fpgan];
 
     /// The name of its column in tables, of letters and digits.
     pub fn column(self) -> &'static str {
@@ -47,6 +53,8 @@ impl Method {
             Self::Ours => "ours",
             Self::Ddpm => "ddpm",
             Self::Saliency => "saliency",
+            Self::Vae => "vae",
+            Self::Fpgan => "fpgan",
         }
     }
 
@@ -58,7 +66,7 @@ impl Method {
     /// Whether its map comes from a healthy version of the image; else it has a map alone.
     pub fn heals(self) -> bool {
         match self {
-            Self::Ours | Self::Ddpm => true,
+            Self::Ours | Self::Ddpm | Self::Vae | Self::Fpgan => true,
             Self::Saliency => false,
         }
     }
@@ -73,6 +81,10 @@ impl Method {
             Self::Saliency => {
                 "comparison: the gradient of the classifier's log p(healthy) by the image, at noise level 0"
             }
+            Self::Vae => {
+                "comparison: what a variational autoencoder of healthy images gives back of the image"
+            }
+            Self::Fpgan => "comparison: the healthy version by the generator of a Fixed-Point GAN",
         }
     }
 }
@@ -84,6 +96,38 @@ pub enum Approach {
     Guided(Options),
     /// The classifier's gradient.
     Saliency(saliency::Options),
+    /// A network that makes images healthy in one pass.
+    OnePass(OnePass),
+}
+
+/// What such a network is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnePass {
+    /// Whose network it is.
+    pub method: Method,
+    /// Images that it is given at once, at least 1.
+    pub batch: usize,
+}
+
+impl OnePass {
+    /// The one method of a bundle, if it is such a one.
+    pub fn of(preset: &Preset, batch: usize) -> Option<Self> {
+        let method = match preset.method {
+            PresetMethod::Guided(_) => return None,
+            PresetMethod::Vae(_) => Method::Vae,
+            PresetMethod::FixedPointGan(_) => Method::Fpgan,
+        };
+        Some(Self { method, batch })
+    }
+
+    /// Why there is no use for the option of this name.
+    pub fn refuses(self, option: &str) -> anyhow::Error {
+        anyhow!(
+            "{option} with a bundle of method {}: its network makes an image healthy in one pass, without noise, steps and \
+             guidance, and of one class; leave {option} out, or choose a bundle of a U-Net and a classifier",
+            self.method.column()
+        )
+    }
 }
 
 impl Approach {
@@ -93,6 +137,7 @@ impl Approach {
             Self::Guided(Options { procedure: Procedure::Ddpm { .. }, .. }) => Method::Ddpm,
             Self::Guided(_) => Method::Ours,
             Self::Saliency(_) => Method::Saliency,
+            Self::OnePass(options) => options.method,
         }
     }
 
@@ -101,6 +146,7 @@ impl Approach {
         match self {
             Self::Guided(options) => &mut options.batch,
             Self::Saliency(options) => &mut options.batch,
+            Self::OnePass(options) => &mut options.batch,
         }
     }
 
@@ -109,9 +155,10 @@ impl Approach {
     /// Errors: each is the fault of the command line.
     pub fn check(&self, bundle: &Path, manifest: &Manifest) -> Result<()> {
         let bundle = bundle.display().to_string();
-        let (networks, classifier) = (manifest.preset.guided()?, manifest.has(CLASSIFIER_GRADIENT));
+        let classifier = manifest.has(CLASSIFIER_GRADIENT);
         match self {
             Self::Guided(options) => {
+                let networks = manifest.preset.guided()?;
                 options.plan(&Schedule::new(&networks.schedule)?)?;
                 batch(options.batch)?;
                 let classes = networks.unet.classes.unwrap_or(networks.classifier.classes);
@@ -122,11 +169,15 @@ impl Approach {
             }
             Self::Saliency(options) => {
                 batch(options.batch)?;
-                translate::check_class(options.healthy_class, [networks.classifier.classes])?;
+                translate::check_class(
+                    options.healthy_class,
+                    [manifest.preset.guided()?.classifier.classes],
+                )?;
                 if !classifier {
                     return Err(BundleError::NoGradient { bundle }.into());
                 }
             }
+            Self::OnePass(options) => batch(options.batch)?,
         }
         Ok(())
     }
@@ -152,6 +203,7 @@ impl Approach {
                 ("noise level", format!("{} (the image itself)", saliency::LEVEL)),
                 ("healthy class", class(options.healthy_class)),
             ],
+            Self::OnePass(options) => vec![("method", format!("{}, in one pass", options.method.column()))],
         };
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -236,6 +288,18 @@ impl From<Saliency> for Made {
     }
 }
 
+impl From<Healed> for Made {
+    fn from(Healed { healthy, maps, time, calls }: Healed) -> Self {
+        Self {
+            healthy: Some(healthy),
+            maps,
+            trajectory: None,
+            times: vec![("network", time)],
+            calls: vec![(calls, "network")],
+        }
+    }
+}
+
 /// The networks of a bundle, and what they are told.
 pub struct Translator {
     bundle: Bundle,
@@ -268,6 +332,11 @@ impl Translator {
             .map(Made::from),
             Approach::Saliency(options) => runtime::saliency(bundle, images, options, &mut |done, total| {
                 on_step("saliency", done, total);
+                go_on()
+            })
+            .map(Made::from),
+            Approach::OnePass(options) => runtime::heal(bundle, images, options.batch, &mut |done, total| {
+                on_step("one pass", done, total);
                 go_on()
             })
             .map(Made::from),

@@ -6,6 +6,8 @@
 //! classifier.pt ─┘ one tensor at a time  └─ classifier_gradient.onnx ──┘
 //! ```
 //!
+//! A network that makes images healthy in one pass goes the same way, to `network.onnx`.
+//!
 //! Everything happens in a hidden folder beside the bundle's, so that a bundle appears whole or not at all.
 
 mod card;
@@ -21,7 +23,7 @@ use std::path::Path;
 use anomalens_models::graph::{GraphError, ParamSpec};
 use anomalens_models::manifest::{FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS};
 use anomalens_models::output::{OutputError, OutputFolder};
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{MethodName, Preset};
 use anomalens_models::weights::{Precision, Weights, WeightsError, WeightsWriter};
 use prost::Message;
 
@@ -44,6 +46,9 @@ pub struct Request<'a> {
     pub unet: Option<Source>,
     /// The classifier's parameters; without them there is no guidance.
     pub classifier: Option<Source>,
+    /// The parameters of the network that makes images healthy in one pass: of a preset of such a method, and then these
+    /// alone.
+    pub network: Option<Source>,
     /// The bundle's folder: new or empty.
     pub output: &'a Path,
     /// What the U-Net is lowered for; the classifier's gradient is always portable.
@@ -84,13 +89,28 @@ pub enum WriteError {
     /// What the trainer says beside the weights does not fit.
     #[error(transparent)]
     Stats(#[from] StatsMismatch),
-    /// Neither network was given.
+    /// No network was given.
     #[error(
-        "bundle '{output}': found no checkpoint, expected a U-Net, a classifier or both; give --unet or --classifier"
+        "bundle '{output}': found no checkpoint, expected a U-Net, a classifier or both, or the network of a method of one pass; give --unet or --classifier, or --network"
     )]
     Nothing {
         /// The bundle.
         output: String,
+    },
+    /// Another target or precision than the one that every machine has.
+    #[error(
+        "preset '{preset}' of method {method}: found --target {target} --precision {}, expected portable f32: its one network runs once an image; leave both options out",
+        precision.name()
+    )]
+    Plain {
+        /// The preset.
+        preset: String,
+        /// Its method.
+        method: MethodName,
+        /// What it was to be lowered for.
+        target: Target,
+        /// What it was to compute in.
+        precision: Precision,
     },
     /// A checkpoint cannot be used.
     #[error(transparent)]
@@ -142,9 +162,6 @@ struct Network<'a> {
 /// Errors: [`WriteError`]; then nothing is left of it.
 pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manifest, WriteError> {
     let networks = networks(request)?;
-    if networks.is_empty() {
-        return Err(WriteError::Nothing { output: request.output.display().to_string() });
-    }
     let mut training = Vec::new();
     for network in &networks {
         let graph = &network.part.graph;
@@ -168,13 +185,14 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
     let verification = gate::run(&written, request.gate, &mut |next| progress(Event::Next(next)))?;
 
     next(progress, "hash the files")?;
+    let guided = !request.preset.method.is_one_pass();
     let mut manifest = Manifest {
         format: FORMAT,
         tool: TOOL.into(),
         preset: request.preset.clone(),
         provenance: provenance(request.note, &networks),
         training,
-        step_convention: "max(level - 1, 0)".into(),
+        step_convention: if guided { "max(level - 1, 0)" } else { "none" }.into(),
         clamp: "none".into(),
         target: request.target.name().into(),
         precision: request.precision.name().into(),
@@ -191,14 +209,26 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
     Ok(manifest)
 }
 
+/// The networks that were given. None but those of the preset's method can be made.
 fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError> {
+    let &Request { preset, target, precision, .. } = request;
     let mut networks = Vec::new();
     if let Some(source) = &request.unet {
-        networks
-            .push(Network { part: Part::unet(request.preset, request.target, request.precision)?, source });
+        networks.push(Network { part: Part::unet(preset, target, precision)?, source });
     }
     if let Some(source) = &request.classifier {
-        networks.push(Network { part: Part::classifier(request.preset)?, source });
+        networks.push(Network { part: Part::classifier(preset)?, source });
+    }
+    if let Some(source) = &request.network {
+        let part = Part::one_pass(preset)?;
+        if (target, precision) != (part.target, part.precision) {
+            let (preset, method) = (preset.name.clone(), preset.method.name());
+            return Err(WriteError::Plain { preset, method, target, precision });
+        }
+        networks.push(Network { part, source });
+    }
+    if networks.is_empty() {
+        return Err(WriteError::Nothing { output: request.output.display().to_string() });
     }
     Ok(networks)
 }

@@ -42,7 +42,8 @@ Examples:
   anomalens-export describe --preset brats256
   anomalens-export describe --preset my-networks.toml")]
     Describe {
-        /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
+        /// A built-in preset (brats256, chexpert256, demo, demo-vae, demo-fpgan, demo-radiograph, demo-radiograph-vae,
+        /// demo-radiograph-fpgan, tiny) or the path of a TOML file
         #[arg(long, value_name = "NAME|FILE")]
         preset: String,
     },
@@ -65,18 +66,19 @@ The third is a UNet2DModel of diffusers, whose config.json lies beside it.
     Preset(preset::PresetArgs),
     /// Write a bundle: weights, ONNX graphs, model card and manifest, compared between engines
     #[command(
-        group(ArgGroup::new("parts").required(true).multiple(true).args(["unet", "classifier", "random_weights"])),
+        group(ArgGroup::new("parts").required(true).multiple(true).args(["unet", "classifier", "network", "random_weights"])),
         after_help = "\
 Examples:
   anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats
   anomalens-export bundle --preset brats256 --unet run.pt --unet-key state_dict -o brats
+  anomalens-export bundle --preset demo-vae --network runs/vae/vae.safetensors -o vae
   anomalens-export bundle --preset my-networks.toml --random-weights 7 -o timing --gate quick
   anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats-cuda \
       --target ort-cuda --precision f16 --held-out cohort
 
 Each checkpoint is a .pt (a state_dict() saved by PyTorch 1.6 or later) or a .safetensors file, told apart by its
-content. Without a classifier, translate runs with --scale 0 only. If the graphs are over tolerance, nothing is
-written. What this machine cannot run is written unverified: `anomalens-export verify` it where it shall run."
+content. Without a classifier, translate runs with --scale 0 only. A preset whose method makes images healthy in one pass (vae,
+fixed-point-gan) takes --network, and is written as portable f32. If the graphs are over tolerance, nothing is written. What this machine cannot run is written unverified: `anomalens-export verify` it where it shall run."
     )]
     Bundle(BundleArgs),
     /// Write a checkpoint in another format: .pt to .safetensors, and back
@@ -101,7 +103,8 @@ portable f32 also translates held-out images, and is compared with f32. A bundle
 manifest when it has passed; otherwise nothing is written.
 
 REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or both; y is absent for an unconditional
-U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.")]
+U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x. For a method that makes images healthy
+in one pass it holds network/{x,healthy}.npy.")]
     Verify(VerifyArgs),
     /// Copy a verified bundle into the layout of another program: Triton Inference Server or MONAI
     #[command(after_help = "\
@@ -133,13 +136,21 @@ struct Checkpoints {
 
 #[derive(clap::Args)]
 struct BundleArgs {
-    /// A built-in preset (brats256, chexpert256, demo, demo-radiograph, tiny) or the path of a TOML file
+    /// A built-in preset (brats256, chexpert256, demo, demo-vae, demo-fpgan, demo-radiograph, demo-radiograph-vae,
+    /// demo-radiograph-fpgan, tiny) or the path of a TOML file
     #[arg(long, value_name = "NAME|FILE")]
     preset: String,
     #[command(flatten)]
     checkpoints: Checkpoints,
-    /// Random weights for both networks instead of checkpoints: to time a preset before it is trained
-    #[arg(long, value_name = "SEED", conflicts_with_all = ["unet", "classifier"])]
+    /// Checkpoint of the network that makes images healthy in one pass: of a variational autoencoder, or the generator of a
+    /// Fixed-Point GAN
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["unet", "classifier"])]
+    network: Option<PathBuf>,
+    /// Key that this network stands under, where its file holds more; '' is the top
+    #[arg(long, value_name = "KEY", requires = "network")]
+    network_key: Option<String>,
+    /// Random weights for the preset's networks instead of checkpoints: to time a preset before it is trained
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["unet", "classifier", "network"])]
     random_weights: Option<u64>,
     /// The bundle's folder: new or empty
     #[arg(short, long, value_name = "DIR")]

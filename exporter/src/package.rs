@@ -1,7 +1,7 @@
 //! A verified bundle in the layout that another program expects.
 //!
 //! ```text
-//! bundle ─┬─ triton: a model repository        NAME_unet/{config.pbtxt, 1/…}, NAME_classifier_gradient/{…}
+//! bundle ─┬─ triton: a model repository        NAME_unet/{config.pbtxt, 1/…}, NAME_classifier_gradient/{…}; or NAME_network/{…}
 //!         └─ monai:  a MONAI bundle            configs/, models/, docs/, LICENSE
 //! ```
 //!
@@ -16,10 +16,10 @@ use std::path::Path;
 use anomalens_method::ddim::DdimError;
 use anomalens_method::translate::TranslateError;
 use anomalens_models::manifest::{
-    BundleError, CLASSIFIER_GRADIENT, FileEntry, MANIFEST, Manifest, UNET, WEIGHTS,
+    BundleError, CLASSIFIER_GRADIENT, FileEntry, MANIFEST, Manifest, NETWORK, UNET, WEIGHTS,
 };
 use anomalens_models::output::{OutputError, OutputFolder};
-use anomalens_models::preset::MethodError;
+use anomalens_models::preset::{MethodError, MethodName};
 use anomalens_models::schedule::ScheduleError;
 use clap::ValueEnum;
 
@@ -56,11 +56,13 @@ pub enum PackageError {
     },
     /// Nothing to run.
     #[error(
-        "bundle '{bundle}': found no {UNET}, expected it, as inference.json translates; choose --format triton"
+        "bundle '{bundle}' of method {method}: found no {UNET}, expected it, as inference.json is Algorithm 1; choose --format triton"
     )]
     NoUnet {
         /// The bundle.
         bundle: String,
+        /// Its method.
+        method: MethodName,
     },
     /// A graph that cannot be read.
     #[error(transparent)]
@@ -123,7 +125,7 @@ pub fn package(bundle: &Path, format: Format, output: &Path) -> Result<(), Packa
 impl Package<'_> {
     /// The graphs that there are.
     fn graphs(&self) -> impl Iterator<Item = &'static str> {
-        [UNET, CLASSIFIER_GRADIENT].into_iter().filter(|file| self.manifest.has(file))
+        [UNET, CLASSIFIER_GRADIENT, NETWORK].into_iter().filter(|file| self.manifest.has(file))
     }
 
     /// What the folders and models are called: the preset's name, as far as a server takes it.

@@ -1,10 +1,10 @@
-//! The two networks of a bundle: as they are trained, as they are run, and where each stands in its folder.
+//! The networks of a bundle: as they are trained, as they are run, and where each stands in its folder.
 
 use anomalens_models::graph::{Graph, GraphError, ParamSource};
-use anomalens_models::manifest::{CLASSIFIER_GRADIENT, UNET};
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, NETWORK, UNET};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
-use anomalens_models::weights::{CLASSIFIER_PREFIX, Precision, UNET_PREFIX};
+use anomalens_models::weights::{CLASSIFIER_PREFIX, NETWORK_PREFIX, Precision, UNET_PREFIX};
 
 use crate::gate::Subject;
 use crate::gradient::{GradientError, classifier_gradient};
@@ -14,7 +14,7 @@ use crate::target::Target;
 pub struct Part {
     /// As it is trained.
     pub graph: Graph,
-    /// As it is run: the U-Net itself, or the classifier's gradient.
+    /// As it is run: the U-Net itself, the classifier's gradient, or what makes an image healthy.
     pub run: Graph,
     /// Its graph's file.
     pub file: &'static str,
@@ -64,6 +64,22 @@ impl Part {
             target: Target::Portable,
             precision: Precision::F32,
             timesteps: guided.schedule.timesteps,
+        })
+    }
+
+    /// The network that makes images healthy in one pass: portable and f32 in every bundle, as it runs once an image.
+    ///
+    /// Errors: [`GraphError`] where the preset has no such method, or contradicts itself.
+    pub fn one_pass(preset: &Preset) -> Result<Self, GraphError> {
+        Ok(Self {
+            graph: nets::trained_one_pass(preset)?,
+            run: nets::one_pass(preset)?,
+            file: NETWORK,
+            prefix: NETWORK_PREFIX,
+            classes: 1,
+            target: Target::Portable,
+            precision: Precision::F32,
+            timesteps: 1,
         })
     }
 

@@ -7,6 +7,7 @@
 //! ```text
 //! REF/unet/        x.npy [N, C, H, W]  t.npy [N]  (y.npy [N])  out.npy [N, 2C or C, H, W]
 //! REF/classifier/  x.npy [N, C, H, W]  t.npy [N]   y.npy [N]   logits.npy [N, K]  grad.npy [N, C, H, W]
+//! REF/network/     x.npy [N, C, H, W]  healthy.npy [N, C, H, W]
 //! ```
 //!
 //! `grad` is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{
-    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, ParityCheck, UNET, Verification, WEIGHTS,
+    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, NETWORK, ParityCheck, UNET, Verification, WEIGHTS,
 };
 use anomalens_models::output::OutputError;
 use anomalens_models::weights::{Precision, Weights, WeightsError};
@@ -64,7 +65,7 @@ pub enum VerifyError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// The bundle and the reference have no network in common.
-    #[error("reference '{}': found neither unet/ nor classifier/ for a graph of the bundle ({graphs}); expected unet/{{x,t,y,out}}.npy or classifier/{{x,t,y,logits,grad}}.npy", reference.display())]
+    #[error("reference '{}': found no folder for a graph of the bundle ({graphs}); expected unet/{{x,t,y,out}}.npy, classifier/{{x,t,y,logits,grad}}.npy or network/{{x,healthy}}.npy", reference.display())]
     Nothing {
         /// The reference folder.
         reference: PathBuf,
@@ -136,9 +137,10 @@ impl Report {
 /// A graph, the reference's folder for it, and its outputs: in the graph, in the reference.
 type Brought = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const BROUGHT: [Brought; 2] = [
+const BROUGHT: [Brought; 3] = [
     (UNET, "unet", &[("out", "out.npy")]),
     (CLASSIFIER_GRADIENT, "classifier", &[("logits", "logits.npy"), ("gradient", "grad.npy")]),
+    (NETWORK, "network", &[("healthy", "healthy.npy")]),
 ];
 
 /// Checks the bundle's files against its manifest, holds the gate, and compares with the reference if there is one.
@@ -219,6 +221,9 @@ fn hold_gate(
     }
     if manifest.has(CLASSIFIER_GRADIENT) {
         parts.push(Part::classifier(&manifest.preset).map_err(fault)?);
+    }
+    if manifest.has(NETWORK) {
+        parts.push(Part::one_pass(&manifest.preset).map_err(|error| fault(error.into()))?);
     }
     let params: Vec<_> = parts.iter().map(|part| weights.part(part.prefix)).collect();
     let subjects: Vec<_> = parts.iter().zip(&params).map(|(part, params)| part.subject(params)).collect();

@@ -34,6 +34,7 @@ fn bundle(
         preset,
         unet: source(&nets::unet(preset).unwrap()),
         classifier: classifier.then(|| source(&nets::classifier(preset).unwrap())).flatten(),
+        network: None,
         output,
         target,
         precision,

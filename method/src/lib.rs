@@ -7,14 +7,16 @@
 //!                                                                         metrics <── otsu::mask <───┘
 //! ```
 //!
-//! What the paper compares with stands beside it. [`ddpm`] takes the place of [`ddim`]; [`saliency`] needs the classifier alone.
-//! [`baseline`] needs no network: what a network finds must be more than that.
+//! What the paper compares with stands beside it. [`ddpm`] takes the place of [`ddim`]; [`saliency`] needs the classifier alone;
+//! [`heal`] is for networks that give the healthy version in one pass. [`baseline`] needs no network: what a network finds must be
+//! more than that.
 //!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
 pub mod baseline;
 pub mod ddim;
 pub mod ddpm;
+pub mod heal;
 mod histogram;
 pub mod metrics;
 pub mod otsu;

@@ -9,6 +9,12 @@
 //! classifier_gradient.onnx    x_t [N, C, H, W], t [N], y [N] -> logits [N, K], gradient [N, C, H, W]
 //! MODEL_CARD.md
 //! ```
+//!
+//! That is a bundle of the guided pair. One of a method that makes images healthy in one pass has, in place of both graphs,
+//!
+//! ```text
+//! network.onnx                x [N, C, H, W] in [0, 1] -> healthy [N, C, H, W]
+//! ```
 
 mod verification;
 
@@ -34,6 +40,8 @@ pub const WEIGHTS: &str = "weights.safetensors";
 pub const UNET: &str = "unet.onnx";
 /// The classifier gradient's file name.
 pub const CLASSIFIER_GRADIENT: &str = "classifier_gradient.onnx";
+/// The file name of a network that makes images healthy in one pass.
+pub const NETWORK: &str = "network.onnx";
 /// The model card's file name.
 pub const MODEL_CARD: &str = "MODEL_CARD.md";
 /// The target that every machine has; a graph for another must be verified where it is to run.

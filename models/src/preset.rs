@@ -122,11 +122,15 @@ pub enum PresetError {
     },
 }
 
-const BUILTIN: [(&str, &str); 5] = [
+const BUILTIN: [(&str, &str); 9] = [
     ("brats256", include_str!("../presets/brats256.toml")),
     ("chexpert256", include_str!("../presets/chexpert256.toml")),
     ("demo", include_str!("../presets/demo.toml")),
+    ("demo-fpgan", include_str!("../presets/demo-fpgan.toml")),
     ("demo-radiograph", include_str!("../presets/demo-radiograph.toml")),
+    ("demo-radiograph-fpgan", include_str!("../presets/demo-radiograph-fpgan.toml")),
+    ("demo-radiograph-vae", include_str!("../presets/demo-radiograph-vae.toml")),
+    ("demo-vae", include_str!("../presets/demo-vae.toml")),
     ("tiny", include_str!("../presets/tiny.toml")),
 ];
 

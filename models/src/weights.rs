@@ -8,7 +8,7 @@
 //!                                     └─ location(name): ONNX external data ───┘
 //! ```
 //!
-//! A bundle keeps both networks in one file, under the prefixes [`UNET_PREFIX`] and [`CLASSIFIER_PREFIX`].
+//! A bundle keeps its networks in one file, under the prefixes [`UNET_PREFIX`] and [`CLASSIFIER_PREFIX`], or [`NETWORK_PREFIX`].
 
 mod element;
 mod file;
@@ -35,6 +35,8 @@ use std::collections::BTreeMap;
 pub const UNET_PREFIX: &str = "unet.";
 /// What stands before the name of a classifier parameter in a bundle's weights.
 pub const CLASSIFIER_PREFIX: &str = "classifier.";
+/// What stands before the name of a parameter in a bundle's weights, where one network makes images healthy in one pass.
+pub const NETWORK_PREFIX: &str = "network.";
 
 /// Names and shapes of the tensors of a checkpoint.
 pub type Shapes = BTreeMap<String, Vec<usize>>;

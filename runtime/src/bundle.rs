@@ -1,12 +1,16 @@
 //! A bundle, opened: its manifest checked, its graphs loaded and compared with the manifest.
 
+mod one_pass;
+
+pub use one_pass::OnePass;
+
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{
-    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, ORT_CUDA, PORTABLE, UNET,
+    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, NETWORK, ORT_CUDA, PORTABLE, UNET,
 };
-use anomalens_models::preset::{Guided, MethodError, Preset};
+use anomalens_models::preset::{Guided, Method, MethodError, MethodName, Preset};
 use anomalens_models::schedule::{Schedule, ScheduleError, Timestep};
 use ndarray::{Array1, Array4, Axis, Ix4, s};
 
@@ -21,14 +25,28 @@ pub struct Bundle {
     pub hash: String,
     /// What it says of itself.
     pub manifest: Manifest,
-    /// The schedule that it was trained on.
+    /// Its networks, those of the method that its preset names.
+    pub networks: Networks,
+    /// What runs the graphs, in words.
+    pub engine: String,
+}
+
+/// The networks of a bundle.
+pub enum Networks {
+    /// Those of guided diffusion, the paper's method.
+    Guided(GuidedPair),
+    /// The one of a method that makes images healthy in one pass.
+    OnePass(OnePass),
+}
+
+/// A noise predictor and what guides it.
+pub struct GuidedPair {
+    /// The schedule that both were trained on.
     pub schedule: Schedule,
     /// The noise predictor; a bundle may lack it, but cannot translate then.
     pub unet: Option<Unet>,
     /// The noisy classifier's gradient; without it there is no guidance.
     pub classifier: Option<ClassifierGradient>,
-    /// What runs the graphs, in words.
-    pub engine: String,
 }
 
 /// Why a bundle could not be opened.
@@ -54,13 +72,21 @@ pub enum OpenError {
         /// The cause.
         source: ScheduleError,
     },
-    /// The bundle is of another method than guided diffusion.
+    /// The bundle is of another method than the network that is wanted of it.
     #[error("bundle '{}': {MANIFEST}: {source}", bundle.display())]
     Method {
         /// The bundle's folder.
         bundle: PathBuf,
         /// The cause.
         source: MethodError,
+    },
+    /// A bundle without the one network that its method has.
+    #[error("bundle '{}': {MANIFEST}: files: found no {NETWORK}, expected it by the preset's method {method}; write the bundle again with anomalens-export bundle", bundle.display())]
+    NoNetwork {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// Its method.
+        method: MethodName,
     },
     /// A graph that is not what the manifest describes.
     #[error("bundle '{}': {file}: {what} is {found}, expected {expected} by the preset in {MANIFEST}; a foreign graph: write the bundle again with anomalens-export bundle", bundle.display())]
@@ -89,13 +115,13 @@ pub enum OpenError {
         command: String,
     },
     /// Lowered for kernels, or in a precision, that the engine does not have.
-    #[error("bundle '{}': its U-Net is for {target} in {precision}, which {engine} does not run; {}", bundle.display(), way_out(target))]
+    #[error("bundle '{}': it is for {target} in {precision}, which {engine} does not run; {}", bundle.display(), way_out(target))]
     Target {
         /// The bundle's folder.
         bundle: PathBuf,
-        /// What the U-Net is lowered for.
+        /// What its U-Net, or its one network, is lowered for.
         target: String,
-        /// What it computes in.
+        /// What that computes in.
         precision: String,
         /// The engine.
         engine: String,
@@ -134,28 +160,44 @@ impl Bundle {
         if !manifest.verification.passed() && !allow_unverified {
             return Err(unverified(folder, &manifest));
         }
-        if manifest.has(UNET) && !engine.can_run(&manifest.target, &manifest.precision) {
+        let runs = engine.can_run(&manifest.target, &manifest.precision);
+        if !runs && (manifest.has(UNET) || manifest.preset.method.is_one_pass()) {
             let Manifest { target, precision, .. } = manifest;
             let (bundle, engine) = (folder.to_owned(), engine.describe());
             return Err(OpenError::Target { bundle, target, precision, engine });
         }
         manifest.check_files(folder)?;
-        let schedule = Schedule::new(&guided(folder, &manifest.preset)?.schedule)
-            .map_err(|source| OpenError::Schedule { bundle: folder.to_owned(), source })?;
-        let preset = &manifest.preset;
-        let unet = manifest.has(UNET).then(|| Unet::load(folder, preset, engine)).transpose()?;
-        let classifier = manifest.has(CLASSIFIER_GRADIENT);
-        let classifier = classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose()?;
-        let hash = Manifest::bundle_hash(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
-            hash,
+            hash: Manifest::bundle_hash(folder)?,
+            networks: Networks::load(folder, &manifest, engine)?,
             manifest,
-            schedule,
-            unet,
-            classifier,
             engine: engine.describe(),
         })
+    }
+}
+
+impl Networks {
+    /// Loads the networks of a bundle.
+    fn load(folder: &Path, manifest: &Manifest, engine: &dyn Engine) -> Result<Self, OpenError> {
+        let (bundle, preset) = (folder.to_owned(), &manifest.preset);
+        match &preset.method {
+            Method::Guided(guided) => {
+                let schedule = Schedule::new(&guided.schedule)
+                    .map_err(|source| OpenError::Schedule { bundle, source })?;
+                let unet = manifest.has(UNET).then(|| Unet::load(folder, preset, engine)).transpose()?;
+                let classifier = manifest.has(CLASSIFIER_GRADIENT);
+                let classifier =
+                    classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose()?;
+                Ok(Self::Guided(GuidedPair { schedule, unet, classifier }))
+            }
+            Method::Vae(_) | Method::FixedPointGan(_) => {
+                if !manifest.has(NETWORK) {
+                    return Err(OpenError::NoNetwork { bundle, method: preset.method.name() });
+                }
+                Ok(Self::OnePass(OnePass::load(folder, preset, engine)?))
+            }
+        }
     }
 }
 
@@ -218,7 +260,7 @@ fn compare(what: &str, found: &[Port], expected: &[Port]) -> Result<(), (String,
 pub struct Unet {
     session: Box<dyn Session>,
     channels: usize,
-    conditional: bool,
+    classes: Option<usize>,
 }
 
 impl Unet {
@@ -227,17 +269,22 @@ impl Unet {
     /// Errors: [`OpenError::Method`], [`OpenError::Engine`], [`OpenError::ForeignGraph`].
     pub fn load(folder: &Path, preset: &Preset, engine: &dyn Engine) -> Result<Self, OpenError> {
         let guided = guided(folder, preset)?;
-        let conditional = guided.unet.classes.is_some();
+        let classes = guided.unet.classes;
         let out = image_port("out", preset, guided.unet_out_channels(preset.channels()));
-        let session = load(folder, UNET, engine, &inputs(preset, conditional), &[out])?;
-        Ok(Self { session, channels: preset.channels(), conditional })
+        let session = load(folder, UNET, engine, &inputs(preset, classes.is_some()), &[out])?;
+        Ok(Self { session, channels: preset.channels(), classes })
+    }
+
+    /// How many classes it knows, if it is told one.
+    pub fn classes(&self) -> Option<usize> {
+        self.classes
     }
 
     /// ε, and behind it what interpolates the variance if the network has learned it.
     fn out(&mut self, x: &Array4<f32>, t: Timestep, y: ClassLabel) -> Result<Array4<f32>, NetworkError> {
         let n = x.len_of(Axis(0));
         let mut inputs = vec![("x", Tensor::F32(x.clone().into_dyn())), ("t", repeated(n, t.get()))];
-        if self.conditional {
+        if self.classes.is_some() {
             inputs.push(("y", repeated(n, y.get())));
         }
         Ok(image_output(self.session.run(&inputs).map_err(NetworkError::new)?, "out"))
@@ -264,6 +311,7 @@ impl NoisePredictor for Unet {
 /// The noisy classifier of a bundle, differentiated.
 pub struct ClassifierGradient {
     session: Box<dyn Session>,
+    classes: usize,
 }
 
 impl ClassifierGradient {
@@ -274,7 +322,13 @@ impl ClassifierGradient {
         let classes = guided(folder, preset)?.classifier.classes;
         let logits = port("logits", DType::F32, &[None, Some(classes)]);
         let outputs = [logits, image_port("gradient", preset, preset.channels())];
-        Ok(Self { session: load(folder, CLASSIFIER_GRADIENT, engine, &inputs(preset, true), &outputs)? })
+        let session = load(folder, CLASSIFIER_GRADIENT, engine, &inputs(preset, true), &outputs)?;
+        Ok(Self { session, classes })
+    }
+
+    /// How many classes it tells apart.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 }
 

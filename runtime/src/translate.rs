@@ -2,14 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{ClassLabel, DdimError, GradientScale, Guide, NoisePredictor};
+use anomalens_method::ddim::{ClassLabel, GradientScale, Guide, NoisePredictor};
+use anomalens_method::heal::{self, Healed};
 use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
 use anomalens_models::image::UnitImage;
-use anomalens_models::preset::{Guided, Preset};
+use anomalens_models::preset::{MethodName, Preset};
 use anomalens_models::schedule::Schedule;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, GuidedPair, Networks, OnePass, Unet};
 
 /// Why images could not be translated by a bundle.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,24 @@ pub enum TranslateError {
     /// The method failed, or its options cannot be.
     #[error(transparent)]
     Method(#[from] translate::TranslateError),
+    /// A bundle of a method of one pass.
+    #[error(
+        "bundle '{bundle}': found method {found}, which makes images healthy in one pass, expected the pair of guided diffusion; choose another bundle"
+    )]
+    NotGuided {
+        /// The bundle's folder.
+        bundle: String,
+        /// Its method.
+        found: MethodName,
+    },
+    /// A bundle of guided diffusion.
+    #[error(
+        "bundle '{bundle}': found the pair of guided diffusion, expected a method that makes images healthy in one pass; choose another bundle"
+    )]
+    NotOnePass {
+        /// The bundle's folder.
+        bundle: String,
+    },
     /// No noise predictor.
     #[error(
         "bundle '{bundle}' has no U-Net, expected unet.onnx; write the bundle again with anomalens-export bundle --unet"
@@ -53,11 +72,6 @@ impl TranslateError {
     }
 }
 
-/// The guided pair of a preset.
-fn guided(preset: &Preset) -> Result<&Guided, translate::TranslateError> {
-    Ok(preset.guided().map_err(DdimError::from)?)
-}
-
 /// Translates images to the healthy class of a bundle, `options.batch` at a time. `on_step` is called after every
 /// step of every batch; [`ControlFlow::Break`] cancels.
 ///
@@ -83,18 +97,17 @@ pub(crate) fn networks<'a>(
     scale: GradientScale,
 ) -> Result<(&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule), TranslateError> {
     let name = bundle.folder.display().to_string();
-    let preset = &bundle.manifest.preset;
-    let networks = guided(preset)?;
-    let classifier = bundle.classifier.as_ref().map(|_| networks.classifier.classes);
+    let (preset, pair) = bundle.guided()?;
     translate::check_images(preset, images)?;
-    translate::check_class(healthy_class, networks.unet.classes.into_iter().chain(classifier))?;
-    let guide: Option<&mut dyn Guide> = match &mut bundle.classifier {
+    let classes = [pair.unet.as_ref().and_then(Unet::classes), pair.classifier.as_ref().map(|c| c.classes())];
+    translate::check_class(healthy_class, classes.into_iter().flatten())?;
+    let guide: Option<&mut dyn Guide> = match &mut pair.classifier {
         Some(classifier) => Some(classifier),
         None if scale == GradientScale::NONE => None,
         None => return Err(TranslateError::NoClassifier { bundle: name, found: scale.get() }),
     };
-    let net = bundle.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
-    Ok((net, guide, &bundle.schedule))
+    let net = pair.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
+    Ok((net, guide, &pair.schedule))
 }
 
 /// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as
@@ -107,10 +120,52 @@ pub fn saliency(
     options: &saliency::Options,
     on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Saliency, TranslateError> {
-    let name = || bundle.folder.display().to_string();
-    let preset = &bundle.manifest.preset;
-    let guide = bundle.classifier.as_mut().ok_or_else(|| TranslateError::NoGradient { bundle: name() })?;
+    let name = bundle.folder.display().to_string();
+    let (preset, pair) = bundle.guided()?;
+    let guide = pair.classifier.as_mut().ok_or(TranslateError::NoGradient { bundle: name })?;
     translate::check_images(preset, images)?;
-    translate::check_class(options.healthy_class, [guided(preset)?.classifier.classes])?;
+    translate::check_class(options.healthy_class, [guide.classes()])?;
     Ok(saliency::saliency(guide, images, options, on_batch)?)
+}
+
+/// Makes images healthy in one pass, `batch` at a time. `on_batch` as [`heal::heal`] has it.
+///
+/// Errors: [`TranslateError`].
+pub fn heal(
+    bundle: &mut Bundle,
+    images: &[UnitImage],
+    batch: usize,
+    on_batch: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Healed, TranslateError> {
+    let (preset, net) = bundle.one_pass()?;
+    translate::check_images(preset, images)?;
+    Ok(heal::heal(net, images, batch, on_batch)?)
+}
+
+impl Bundle {
+    /// Its preset and its guided pair.
+    ///
+    /// Errors: [`TranslateError::NotGuided`].
+    pub fn guided(&mut self) -> Result<(&Preset, &mut GuidedPair), TranslateError> {
+        let preset = &self.manifest.preset;
+        match &mut self.networks {
+            Networks::Guided(pair) => Ok((preset, pair)),
+            Networks::OnePass(_) => Err(TranslateError::NotGuided {
+                bundle: self.folder.display().to_string(),
+                found: preset.method.name(),
+            }),
+        }
+    }
+
+    /// Its preset and its network that makes images healthy in one pass.
+    ///
+    /// Errors: [`TranslateError::NotOnePass`].
+    pub fn one_pass(&mut self) -> Result<(&Preset, &mut OnePass), TranslateError> {
+        match &mut self.networks {
+            Networks::OnePass(net) => Ok((&self.manifest.preset, net)),
+            Networks::Guided(_) => {
+                Err(TranslateError::NotOnePass { bundle: self.folder.display().to_string() })
+            }
+        }
+    }
 }

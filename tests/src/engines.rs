@@ -40,6 +40,7 @@ pub fn write_bundle(preset: &Preset, unet: Option<&Path>, classifier: Option<&Pa
         preset,
         unet,
         classifier,
+        network: None,
         output,
         target: Target::Portable,
         precision: Precision::F32,

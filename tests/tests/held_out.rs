@@ -47,6 +47,7 @@ fn write(output: &Path) -> Manifest {
         preset: &Preset::load("demo").unwrap(),
         unet: source("unet"),
         classifier: source("classifier"),
+        network: None,
         output,
         target: Target::Portable,
         precision: Precision::F16,

@@ -205,6 +205,7 @@ fn bundle(preset: &Preset, checkpoint: Checkpoint, output: &Path) {
         preset,
         unet: Some(Source::Checkpoint(checkpoint)),
         classifier: None,
+        network: None,
         output,
         target: Target::Portable,
         precision: Precision::F32,

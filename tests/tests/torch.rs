@@ -179,6 +179,50 @@ fn the_whole_family() {
     }
 }
 
+/// The networks of the comparison methods, as they are trained and as they are used, with random numbers in every layer.
+#[test]
+fn networks_of_the_comparison_methods() {
+    let [vae, gan] = ["demo-vae", "demo-fpgan"].map(|name| Preset::load(name).unwrap());
+    for graph in [
+        nets::vae(&vae),
+        nets::one_pass(&vae),
+        nets::fixed_point_generator(&gan),
+        nets::fixed_point_critic(&gan),
+        nets::one_pass(&gan),
+    ] {
+        let graph = graph.unwrap();
+        let random = RandomWeights::new(5, graph.params());
+        let weights =
+            graph.params().iter().map(|p| (p.name.clone(), tensor(&random.param(&p.name).unwrap())));
+        tch::manual_seed(3);
+        let (mut inputs, mut plain) = (Vec::new(), Vec::new());
+        for (name, id) in graph.inputs() {
+            if name == "y" {
+                inputs.push(("y", Tensor::from_slice(&[0i64, 1])));
+                plain.push(("y", reference::Value::Int(ndarray::arr1(&[0, 1]).into_dyn())));
+            } else {
+                let name = if name == "x" { "x" } else { "noise" };
+                let shape = graph.node(id).ty.shape.concrete(2);
+                let shape: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+                let x = Tensor::rand(shape, (Kind::Float, Device::Cpu));
+                plain.push((name, reference::Value::Float(array(&x).mapv(f64::from))));
+                inputs.push((name, x));
+            }
+        }
+        let expected = reference::run(&graph, &random, &plain).unwrap();
+        let case = Case { weights: weights.collect(), inputs, graph };
+        let outputs = case.run(&case.graph, Precision::F32);
+        for (found, (output, expected)) in outputs.iter().zip(&expected) {
+            let largest = expected.iter().fold(1.0f64, |most, v| most.max(v.abs()));
+            let error = max_abs(&array(found), expected) / largest;
+            println!("{} {output}: {error:.1e}", case.graph.name());
+            assert!(error <= OUTPUT, "{} {output}: {error:.1e}", case.graph.name());
+            let wrong = max_abs(&array(&(found * 1.001)), expected) / largest;
+            assert!(wrong > OUTPUT, "{} {output}: a value that is off by 0.1 % passes", case.graph.name());
+        }
+    }
+}
+
 #[test]
 fn the_hybrid_loss_is_the_references() {
     let Some(golden) = golden() else { return };

@@ -9,7 +9,7 @@ use anomalens_method::ddim::{
 };
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Trajectory};
-use anomalens_runtime::bundle::Bundle;
+use anomalens_runtime::bundle::{Bundle, GuidedPair};
 use anomalens_tests::engines::{engines, write_bundle};
 use anomalens_tests::{golden, max_abs, npy, root, tiny};
 use ndarray::{Array4, Array5, Axis, Ix4, Ix5, s};
@@ -52,20 +52,20 @@ fn images(path: &Path) -> Array4<f32> {
 }
 
 /// Algorithm 1 to level index `l` of a respacing.
-fn paper(bundle: &Bundle, respacing: &str, l: usize) -> Plan {
+fn paper(pair: &GuidedPair, respacing: &str, l: usize) -> Plan {
     let level = NoiseLevel::new(l);
     let trajectory = match respacing {
-        "full1000" => Trajectory::every(&bundle.schedule, level),
-        other => Trajectory::respaced(&bundle.schedule, other.parse().unwrap(), level),
+        "full1000" => Trajectory::every(&pair.schedule, level),
+        other => Trajectory::respaced(&pair.schedule, other.parse().unwrap(), level),
     };
-    Plan::paper(&bundle.schedule, &trajectory.unwrap()).unwrap()
+    Plan::paper(&pair.schedule, &trajectory.unwrap()).unwrap()
 }
 
-fn tiny_runs(bundle: &Bundle) -> Vec<Run> {
+fn tiny_runs(pair: &GuidedPair) -> Vec<Run> {
     let file = |name: String| tiny().join("ddim").join(name);
     let run = |respacing: &str, tolerance| Run {
         name: format!("tiny {respacing}"),
-        plan: paper(bundle, respacing, 4),
+        plan: paper(pair, respacing, 4),
         start: images(&file("x0.npy".into())),
         first_noise: None,
         encoded: states(&file(format!("{respacing}_enc.npy"))).slice(s![1.., .., .., .., ..]).to_owned(),
@@ -75,14 +75,14 @@ fn tiny_runs(bundle: &Bundle) -> Vec<Run> {
     vec![run("ddim10", DDIM10), run("full1000", FULL1000)]
 }
 
-fn golden_runs(bundle: &Bundle, folder: &Path) -> Vec<Run> {
+fn golden_runs(pair: &GuidedPair, folder: &Path) -> Vec<Run> {
     let file = |name: String| folder.join(name);
     let x0 = images(&file("x0.npy".into()));
     let mut runs = Vec::new();
     for (respacing, step, script) in [("ddim10", DDIM10, DDIM10), ("full1000", FULL1000, FULL1000_SCRIPT)] {
         runs.push(Run {
             name: format!("{respacing} paper"),
-            plan: paper(bundle, respacing, 6),
+            plan: paper(pair, respacing, 6),
             start: x0.clone(),
             first_noise: None,
             encoded: states(&file(format!("{respacing}_paper_enc.npy")))
@@ -95,7 +95,7 @@ fn golden_runs(bundle: &Bundle, folder: &Path) -> Vec<Run> {
             let spaced = (respacing != "full1000").then(|| respacing.parse().unwrap());
             runs.push(Run {
                 name: format!("{respacing} script, {word}"),
-                plan: Plan::reference(&bundle.schedule, spaced, NoiseLevel::new(6), clip).unwrap(),
+                plan: Plan::reference(&pair.schedule, spaced, NoiseLevel::new(6), clip).unwrap(),
                 start: x0.slice(s![..1, .., .., ..]).to_owned(),
                 first_noise: Some(images(&file("script_noise.npy".into()))),
                 encoded: states(&file(format!("{respacing}_script_enc_{word}.npy"))),
@@ -110,14 +110,14 @@ fn golden_runs(bundle: &Bundle, folder: &Path) -> Vec<Run> {
 /// Makes each step from the state that the reference saved before it; returns the worst difference from the state that
 /// it saved after it.
 fn teacher_forced(
-    bundle: &mut Bundle,
+    pair: &mut GuidedPair,
     scale: f64,
     steps: &[Step],
     before: &Array4<f32>,
     saved: &Array5<f32>,
 ) -> f64 {
     assert_eq!(steps.len(), saved.len_of(Axis(0)));
-    let (unet, guide) = (bundle.unet.as_mut().unwrap(), bundle.classifier.as_mut().unwrap());
+    let (unet, guide) = (pair.unet.as_mut().unwrap(), pair.classifier.as_mut().unwrap());
     let mut worst = 0.0f64;
     let mut x = before.clone();
     for (step, expected) in steps.iter().zip(saved.outer_iter()) {
@@ -129,8 +129,8 @@ fn teacher_forced(
     worst
 }
 
-fn end_to_end(bundle: &mut Bundle, run: &Run, scale: f64) -> Array4<f32> {
-    let (unet, guide) = (bundle.unet.as_mut().unwrap(), bundle.classifier.as_mut().unwrap());
+fn end_to_end(pair: &mut GuidedPair, run: &Run, scale: f64) -> Array4<f32> {
+    let (unet, guide) = (pair.unet.as_mut().unwrap(), pair.classifier.as_mut().unwrap());
     let go = &mut |_: &StepDone<'_>| ControlFlow::Continue(());
     let start = run.plan.start(run.start.clone(), run.first_noise.as_ref().map(|n| n.view())).unwrap();
     let top: NoisyImage = encode(&run.plan, unet, HEALTHY, start, go).unwrap();
@@ -138,20 +138,19 @@ fn end_to_end(bundle: &mut Bundle, run: &Run, scale: f64) -> Array4<f32> {
     decode_guided(&run.plan, unet, Some(guidance), HEALTHY, top, go).unwrap().into_pixels()
 }
 
-fn check(bundle: &mut Bundle, run: &Run) {
+fn check(engine: &str, pair: &mut GuidedPair, run: &Run) {
     let Run { name, plan, tolerance, .. } = run;
-    let engine = bundle.engine.clone();
     let start = plan.start(run.start.clone(), run.first_noise.as_ref().map(|n| n.view())).unwrap();
-    let up = teacher_forced(bundle, 0.0, plan.encode(), start.pixels(), &run.encoded);
+    let up = teacher_forced(pair, 0.0, plan.encode(), start.pixels(), &run.encoded);
     let top = run.encoded.index_axis(Axis(0), run.encoded.len_of(Axis(0)) - 1).to_owned();
     let [s0, s100] = [0, 1].map(|i| &run.decoded[i]);
     let down =
-        [(0.0, s0), (GUIDED, s100)].map(|(s, saved)| teacher_forced(bundle, s, plan.decode(), &top, saved));
+        [(0.0, s0), (GUIDED, s100)].map(|(s, saved)| teacher_forced(pair, s, plan.decode(), &top, saved));
     // The unguided step must not pass for the guided one.
-    let missed = teacher_forced(bundle, 0.0, plan.decode(), &top, s100);
+    let missed = teacher_forced(pair, 0.0, plan.decode(), &top, s100);
     let last = |saved: &Array5<f32>| saved.index_axis(Axis(0), saved.len_of(Axis(0)) - 1).to_owned();
-    let unguided = end_to_end(bundle, run, 0.0);
-    let end = [max_abs(&unguided, &last(s0)), max_abs(&end_to_end(bundle, run, GUIDED), &last(s100))];
+    let unguided = end_to_end(pair, run, 0.0);
+    let end = [max_abs(&unguided, &last(s0)), max_abs(&end_to_end(pair, run, GUIDED), &last(s100))];
     let missed_end = max_abs(&unguided, &last(s100));
     println!(
         "{engine}, {name}: step up {up:.1e}, down {:.1e} (s=0) {:.1e} (s=100), end {:.1e} {:.1e}; without guidance {missed:.1e} {missed_end:.1e}",
@@ -173,9 +172,9 @@ fn check(bundle: &mut Bundle, run: &Run) {
     );
 }
 
-fn open_each(folder: &Path, mut f: impl FnMut(&mut Bundle)) {
+fn open_each(folder: &Path, mut f: impl FnMut(&str, &mut GuidedPair)) {
     for engine in engines() {
-        f(&mut Bundle::open(folder, &*engine, true).unwrap());
+        f(&engine.describe(), Bundle::open(folder, &*engine, true).unwrap().guided().unwrap().1);
     }
 }
 
@@ -186,7 +185,7 @@ fn tiny_trajectories() {
     let checkpoint = |part: &str| tiny().join(part).join("state_dict.pt");
     let (unet, classifier) = (checkpoint("unet"), checkpoint("classifier"));
     write_bundle(&Preset::load("tiny").unwrap(), Some(&unet), Some(&classifier), &bundle);
-    open_each(&bundle, |bundle| tiny_runs(bundle).iter().for_each(|run| check(bundle, run)));
+    open_each(&bundle, |engine, pair| tiny_runs(pair).iter().for_each(|run| check(engine, pair, run)));
 }
 
 #[test]
@@ -197,7 +196,7 @@ fn golden_trajectories() {
     let preset = Preset::load(root().join("tests/presets/golden_a.toml").to_str().unwrap()).unwrap();
     let checkpoint = |part: &str| golden.join(part).join("state_dict.pt");
     write_bundle(&preset, Some(&checkpoint("unet_a")), Some(&checkpoint("classifier_a")), &bundle);
-    open_each(&bundle, |bundle| {
-        golden_runs(bundle, &golden.join("ddim_a")).iter().for_each(|run| check(bundle, run));
+    open_each(&bundle, |engine, pair| {
+        golden_runs(pair, &golden.join("ddim_a")).iter().for_each(|run| check(engine, pair, run));
     });
 }

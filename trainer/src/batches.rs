@@ -25,6 +25,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Batches<'a> {
     cohort: &'a Cohort,
+    /// The images that are drawn from, by their places in the cohort.
+    items: Vec<usize>,
     size: usize,
     flip: bool,
     seed: u64,
@@ -35,7 +37,18 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// Batches of `size` images, half of which are mirrored if `flip` says so.
     pub fn new(cohort: &'a Cohort, size: usize, flip: bool, seed: u64) -> Self {
-        Self { cohort, size, flip, seed, order: (0, order(seed, 0, cohort.len())) }
+        Self::of(cohort, (0..cohort.len()).collect(), size, flip, seed)
+    }
+
+    /// The same of the healthy images alone, of which there must be one.
+    pub fn of_healthy(cohort: &'a Cohort, size: usize, flip: bool, seed: u64) -> Self {
+        let items = (0..cohort.len()).filter(|&i| !cohort.item(i).diseased).collect();
+        Self::of(cohort, items, size, flip, seed)
+    }
+
+    fn of(cohort: &'a Cohort, items: Vec<usize>, size: usize, flip: bool, seed: u64) -> Self {
+        let order = (0, order(seed, 0, items.len()));
+        Self { cohort, items, size, flip, seed, order }
     }
 
     /// The batch of step `step`, from 0.
@@ -84,11 +97,11 @@ impl<'a> Batches<'a> {
 
     /// The image at a place of the endless list of epochs.
     fn item(&mut self, place: usize) -> usize {
-        let epoch = (place / self.cohort.len()) as u64;
+        let epoch = (place / self.items.len()) as u64;
         if self.order.0 != epoch {
-            self.order = (epoch, order(self.seed, epoch, self.cohort.len()));
+            self.order = (epoch, order(self.seed, epoch, self.items.len()));
         }
-        self.order.1[place % self.cohort.len()]
+        self.items[self.order.1[place % self.items.len()]]
     }
 }
 
@@ -128,11 +141,15 @@ fn order(seed: u64, epoch: u64, len: usize) -> Vec<usize> {
 
 /// Timesteps `[N]` (integer, drawn evenly from 0..T) and noise like the images, of step `step`.
 pub fn noise(images: &Tensor, timesteps: usize, seed: u64, step: usize) -> (Tensor, Tensor) {
-    // libtorch's generator is set anew at each step, so that nothing of its state needs to be kept.
-    tch::manual_seed(generator(seed, "noise", step as u64).next_u64() as i64);
+    set_generator(seed, step);
     let n = images.size()[0];
     let t = Tensor::randint(timesteps as i64, [n], (Kind::Int64, images.device()));
     (t, images.randn_like())
+}
+
+/// Sets libtorch's generator anew for step `step`, so that nothing of its state needs to be kept.
+pub fn set_generator(seed: u64, step: usize) {
+    tch::manual_seed(generator(seed, "noise", step as u64).next_u64() as i64);
 }
 
 fn generator(seed: u64, purpose: &str, index: u64) -> ChaCha8Rng {

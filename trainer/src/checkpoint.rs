@@ -12,7 +12,6 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anomalens_models::graph::Graph;
 use anomalens_models::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
@@ -20,6 +19,7 @@ use tch::{Device, Tensor};
 
 use crate::adam::Adam;
 use crate::error::TrainError;
+use crate::task::Task;
 use crate::weights::{Named, values};
 
 /// Everything that changes while a network is trained.
@@ -27,7 +27,7 @@ use crate::weights::{Named, values};
 pub struct State {
     /// Steps done.
     pub step: usize,
-    /// The network's parameters, which ask for gradients.
+    /// Every parameter that is trained; they ask for gradients.
     pub model: Named,
     /// Their average, if the run keeps one.
     pub ema: Option<Named>,
@@ -40,21 +40,23 @@ impl State {
     ///
     /// Errors: [`TrainError::Start`] where nothing in `start` fits the network.
     pub fn initial(
-        graph: &Graph,
+        task: &dyn Task,
         seed: u64,
         start: Option<&Weights>,
         ema: bool,
         device: Device,
     ) -> Result<Self, TrainError> {
-        let model = Named::initial(graph, seed, start, device)?;
+        let model = Named::initial(task.graph().name(), &task.params(), seed, start, device)?;
         let ema = ema.then(|| model.copied());
         let adam = Adam::new(&model);
         Ok(Self { step: 0, model, ema, adam })
     }
 
-    /// What the run gives: the average, or the parameters themselves where there is none.
-    pub fn result(&self) -> &Named {
-        self.ema.as_ref().unwrap_or(&self.model)
+    /// What the run gives: the average of the task's network, or its parameters themselves where there is none.
+    pub fn result(&self, task: &dyn Task) -> Named {
+        let params = task.graph().params();
+        let all = self.ema.as_ref().unwrap_or(&self.model);
+        all.only(|name| params.iter().any(|spec| spec.name == name))
     }
 
     /// Writes `folder/step-NNNNNNN.safetensors`, flushed and by rename, puts its name into `latest`, and removes all but the last
@@ -101,11 +103,12 @@ impl State {
     /// Errors: [`TrainError::Checkpoint`] where it is damaged or belongs to another network.
     pub fn latest(
         folder: &Path,
-        graph: &Graph,
+        task: &dyn Task,
         ema: bool,
         device: Device,
     ) -> Result<Option<Self>, TrainError> {
         let Some(step) = list(folder).pop() else { return Ok(None) };
+        let params = task.params();
         let path = folder.join(file_name(step));
         let bytes = fs::read(&path).map_err(|source| TrainError::Io {
             path: path.clone(),
@@ -126,7 +129,7 @@ impl State {
             .map_err(|e| wrong("file".into(), e.to_string(), "a whole safetensors file".into()))?;
         let read = |prefix: &str, gradients: bool| -> Result<Named, TrainError> {
             let mut tensors = Vec::new();
-            for spec in graph.params() {
+            for spec in &params {
                 let name = format!("{prefix}{}", spec.name);
                 let expected = format!("f32 {:?}, as the preset's network has", spec.shape);
                 let view = file

@@ -11,7 +11,8 @@ use anomalens_trainer::run::redraw;
 use anomalens_trainer::task::Network;
 use clap::{Parser, Subcommand};
 
-/// Fits the networks of anomalens: the diffusion model (DDPM) and the noisy classifier that guides it.
+/// Fits the networks of anomalens: the diffusion model (DDPM) and the noisy classifier that guides it; and those of the
+/// methods that it is compared with.
 ///
 /// What they produce is not for diagnostic use.
 #[derive(Debug, Parser)]
@@ -27,6 +28,10 @@ enum Command {
     Ddpm(Box<train::TrainArgs>),
     /// Fit the noisy classifier by cross-entropy
     Classifier(Box<train::TrainArgs>),
+    /// Fit the variational autoencoder, a comparison method, on the cohort's healthy images
+    Vae(Box<train::TrainArgs>),
+    /// Fit the Fixed-Point GAN, a comparison method
+    Fpgan(Box<train::TrainArgs>),
     /// Draw the curves of a run anew, into its progress.png
     Plot {
         /// The run's folder
@@ -35,7 +40,7 @@ enum Command {
     },
     /// Make, import, split, check and draw the images to train on, as `anomalens-cohort` does
     Cohort(anomalens_cohort::cli::Args),
-    /// Do a whole training by one file: images, both networks, the bundle, its scores
+    /// Do a whole training by one file: images, networks, the bundle, its scores
     Fit(fit::FitArgs),
 }
 
@@ -49,6 +54,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Ddpm(args) => train::run(Network::Ddpm, args),
         Command::Classifier(args) => train::run(Network::Classifier, args),
+        Command::Vae(args) => train::run(Network::Vae, args),
+        Command::Fpgan(args) => train::run(Network::FixedPointGan, args),
         Command::Plot { run } => {
             println!("{}", redraw(run)?.display());
             Ok(())

@@ -95,7 +95,7 @@ pub enum TrainError {
     },
     /// A class without images.
     #[error(
-        "cohort '{}': no {class} images among {found}, expected both classes; the classifier learns their difference: add images of that class",
+        "cohort '{}': no {class} images among {found}, expected both classes, which the network learns the difference of, or healthy ones for a vae: add images of that class",
         cohort.display()
     )]
     EmptyClass {

@@ -222,6 +222,10 @@ impl Reader<'_> {
             P::Sqrt => x(0).f_sqrt()?,
             P::Sigmoid => x(0).f_sigmoid()?,
             P::Relu => x(0).f_relu()?,
+            // libtorch's own takes slopes of its default alone; this is the same in two kernels.
+            P::LeakyRelu { slope } => x(0).f_maximum(&x(0).f_mul_scalar(f64::from(*slope))?)?,
+            P::Exp => x(0).f_exp()?,
+            P::Tanh => x(0).f_tanh()?,
             P::Sign => x(0).f_sign()?,
             P::Cos => x(0).f_cos()?,
             P::Sin => x(0).f_sin()?,

@@ -1,4 +1,5 @@
-//! The training companion: fits the diffusion model and the noisy classifier on libtorch.
+//! The training companion: fits the diffusion model, the noisy classifier and the networks of the comparison methods on
+//! libtorch.
 //!
 //! ```text
 //! Preset ── nets::unet ──> Graph ── interpret ──> libtorch tensors ──┐

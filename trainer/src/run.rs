@@ -8,7 +8,7 @@
 //! RUN/checkpoints/       the last few, each complete; latest: the name of the last
 //! RUN/samples/           what the network makes of held-out images
 //! RUN/best.safetensors   the weights that did best on them; best.json: how well
-//! RUN/ddpm.safetensors   (or classifier.safetensors) the result, by the reference's names, when all steps are done
+//! RUN/ddpm.safetensors   (or that of another network) the result, by the reference's names, when all steps are done
 //! RUN/stats.json         how it was trained, for anomalens-export bundle
 //! ```
 
@@ -39,7 +39,7 @@ use tch::Device;
 use crate::batches::Batches;
 use crate::checkpoint::{State, last_name, prune};
 use crate::error::TrainError;
-use crate::task::Task;
+use crate::task::Diet;
 use folder::Folder;
 use metrics::Metrics;
 use step::step;
@@ -92,14 +92,15 @@ pub fn train(
 ) -> Result<Ended, TrainError> {
     settings.check(cohort)?;
     let recipe = &settings.recipe;
-    let task = Task::new(settings.network, &settings.preset, device)?.with_dropout(recipe.dropout);
+    let task = settings.network.task(&settings.preset, recipe, device)?;
+    let task = task.as_ref();
     let folder = Folder::open(folder, settings, cohort)?;
     let checkpoints = folder.checkpoints();
-    let mut state = match State::latest(&checkpoints, task.graph(), recipe.ema.is_some(), device)? {
+    let mut state = match State::latest(&checkpoints, task, recipe.ema.is_some(), device)? {
         Some(state) => state,
         None => {
             let start = settings.start_from.as_ref().map(|start| Weights::open(&start.file)).transpose()?;
-            State::initial(task.graph(), settings.seed, start.as_ref(), recipe.ema.is_some(), device)?
+            State::initial(task, settings.seed, start.as_ref(), recipe.ema.is_some(), device)?
         }
     };
     if let Some(file) = folder.result(settings).filter(|_| state.step == recipe.iterations) {
@@ -109,7 +110,11 @@ pub fn train(
     prune(&checkpoints, settings.keep);
     folder.write("config.toml", config::text(settings).as_bytes())?;
     let mut metrics = Metrics::resume(&folder, state.step)?;
-    let batches = Batches::new(cohort, recipe.batch, recipe.flip, settings.seed);
+    let batches = match settings.network.diet(&settings.preset)? {
+        Diet::Any | Diet::Both => Batches::new,
+        Diet::Healthy => Batches::of_healthy,
+    };
+    let batches = batches(cohort, recipe.batch, recipe.flip, settings.seed);
     let (begun, first) = (Instant::now(), state.step);
     let progress = |step: usize, loss: f64| Progress {
         step,
@@ -128,13 +133,13 @@ pub fn train(
                 return Ok(Some(Ended::Stopped { step: state.step, checkpoint }));
             }
             let loss = (ahead.next(device).map_err(TrainError::from))
-                .and_then(|batch| step(&task, settings, &mut state, &batch))
+                .and_then(|batch| step(task, settings, &mut state, &batch))
                 .map_err(|e| e.at(state.step + 1, last_name(&checkpoints)))?;
             metrics.add(&loss);
             let now = progress(state.step, metrics.loss());
             let look = watch.filter(|watch| due(state.step, watch.every));
             if let Some(watch) = look {
-                metrics.add_figures(&watch.look(&folder, state.step, state.result())?);
+                metrics.add_figures(&watch.look(&folder, state.step, &state.result(task))?);
             }
             if look.is_some() || due(state.step, settings.log_every) {
                 metrics.write(state.step, settings.rate(state.step - 1), now.images_per_second)?;
@@ -151,7 +156,7 @@ pub fn train(
         return Ok(stopped);
     }
     let statistics = stats::training(settings, cohort, &folder.fingerprint, metrics.curve(CURVE))?;
-    folder.finish(settings, state.result(), &statistics).map(Ended::Complete)
+    folder.finish(settings, &state.result(task), &statistics).map(Ended::Complete)
 }
 
 impl TrainError {

@@ -1,27 +1,30 @@
 //! A picture of what a translation did.
 
-use anomalens_method::translate::Translation;
-use anomalens_models::image::UnitImage;
+use anomalens_models::image::{AnomalyMap, UnitImage};
 use image::{Rgb, RgbImage, imageops};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, Array4, ArrayView2, Axis};
 
 /// Pixels that an edge of a tile should have at least.
 const TILE: usize = 96;
 /// Pixels between tiles.
 const GAP: usize = 2;
 
-/// A row an image [C, H, W]: its channels, those of its healthy version, the map from 0 (black) to the largest of all
+/// A row an image [C, H, W]: its channels, those of its healthy version [N, C, H, W], the map from 0 (black) to the largest of all
 /// maps (white), the lesion.
-pub fn draw(images: &[UnitImage], translation: &Translation, masks: &[Option<Array2<bool>>]) -> RgbImage {
+pub fn draw(
+    images: &[UnitImage],
+    healthy: &Array4<f32>,
+    maps: &[AnomalyMap],
+    masks: &[Option<Array2<bool>>],
+) -> RgbImage {
     let (channels, height, width) = images[0].pixels().dim();
     let factor = TILE.div_ceil(height.min(width));
     let (tall, wide) = (height * factor + GAP, width * factor + GAP);
     let columns = 2 * channels + 2;
     let mut sheet = RgbImage::new((columns * wide) as u32, (images.len() * tall) as u32);
-    let brightest =
-        translation.maps.iter().flat_map(|map| map.values()).fold(f32::MIN_POSITIVE, |a, &b| a.max(b));
-    for (row, (image, map)) in images.iter().zip(&translation.maps).enumerate() {
-        let healthy = translation.healthy.index_axis(Axis(0), row);
+    let brightest = maps.iter().flat_map(|map| map.values()).fold(f32::MIN_POSITIVE, |a, &b| a.max(b));
+    for (row, (image, map)) in images.iter().zip(maps).enumerate() {
+        let healthy = healthy.index_axis(Axis(0), row);
         let mut tiles: Vec<RgbImage> =
             image.pixels().outer_iter().chain(healthy.outer_iter()).map(grey).collect();
         tiles.push(grey((map.values() / brightest).view()));

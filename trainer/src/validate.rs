@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | ddpm | translates: Dice, AUROC | encodes and decodes: what the round trip loses |
 //! | classifier | translates: Dice, AUROC; accuracy | accuracy |
+//! | vae, fpgan | – | translates: Dice, AUROC |
 //!
 //! The masks of the held-out images are read for the scores alone.
 
@@ -14,25 +15,25 @@ use anomalens_cohort::Cohort;
 use anomalens_method::ddim::GradientScale;
 use anomalens_method::metrics::{auroc, dice};
 use anomalens_method::otsu;
-use anomalens_method::translate::{Options, Steps, Translation, translate};
+use anomalens_method::translate::{Options, Steps, TranslateError, Translation, translate};
 use anomalens_models::graph::Graph;
-use anomalens_models::image::UnitImage;
+use anomalens_models::image::{AnomalyMap, UnitImage};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::Schedule;
 use anomalens_models::weights::{Weights, check_keys};
 use image::RgbImage;
-use ndarray::{Array2, Axis, stack};
+use ndarray::{Array2, Array4, Axis, stack};
 use tch::{Device, Tensor};
 
 use crate::batches::{self, Batch};
 use crate::error::TrainError;
 use crate::guided::{Classifier, Net, Unet};
-use crate::interpret::Precision;
+use crate::interpret::{self, Precision};
 use crate::run::check_fit;
 use crate::samples;
-use crate::task::{Figure, Network, Task};
-use crate::weights::Named;
+use crate::task::{Figure, GuidedTask, Network, Task};
+use crate::weights::{Named, values};
 
 /// Steps of each loop: enough to tell one checkpoint from another, and soon done.
 const STEPS: usize = 20;
@@ -48,17 +49,37 @@ pub struct Scores {
     pub picture: Option<RgbImage>,
 }
 
-/// Held-out images, and the network that is not trained.
+/// Held-out images, and what is made of them.
 pub struct Validation {
-    network: Network,
+    method: Trained,
     preset: Preset,
-    schedule: Schedule,
-    task: Task,
-    partner: Option<(Graph, Named)>,
     device: Device,
     images: Vec<UnitImage>,
     labels: Vec<bool>,
     masks: Vec<Option<Array2<bool>>>,
+}
+
+/// The network that is trained, and how it is tried.
+enum Trained {
+    /// One of the guided pair.
+    Guided(Box<Pair>),
+    /// The network of a one-pass method as it is used.
+    OnePass(Graph),
+}
+
+/// A network of the guided pair, and the other one if its weights are there.
+struct Pair {
+    network: Network,
+    task: GuidedTask,
+    schedule: Schedule,
+    partner: Option<(Graph, Named)>,
+}
+
+/// What became of the images.
+struct Translated {
+    /// [N, C, H, W].
+    healthy: Array4<f32>,
+    maps: Vec<AnomalyMap>,
 }
 
 impl Validation {
@@ -76,34 +97,28 @@ impl Validation {
     ) -> Result<Self, TrainError> {
         check_fit(preset, cohort)?;
         let chosen = spread(cohort, count);
-        let mut held = Self {
-            network,
-            preset: preset.clone(),
-            schedule: Schedule::new(&preset.guided()?.schedule)?,
-            task: Task::new(network, preset, device)?,
-            partner: None,
-            device,
-            images: Vec::new(),
-            labels: Vec::new(),
-            masks: Vec::new(),
+        let method = match network {
+            Network::Ddpm | Network::Classifier => {
+                Trained::Guided(Box::new(Pair::open(network, preset, partner, device)?))
+            }
+            Network::Vae | Network::FixedPointGan => {
+                if let Some(file) = partner {
+                    return Err(TrainError::Option {
+                        what: "--partner".into(),
+                        found: format!("'{}'", file.display()),
+                        expected: format!("none: a {} has no other network", network.name()),
+                    });
+                }
+                Trained::OnePass(nets::one_pass(preset)?)
+            }
         };
+        let (images, labels, masks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut held = Self { method, preset: preset.clone(), device, images, labels, masks };
         for item in chosen {
             let image = cohort.image(item)?;
             held.images.push(UnitImage::new("validation", image).expect("a cohort checks its pixels"));
             held.labels.push(cohort.item(item).diseased);
             held.masks.push(cohort.mask(item)?);
-        }
-        if let Some(file) = partner {
-            let graph = match network {
-                Network::Ddpm => nets::classifier(preset)?,
-                Network::Classifier => nets::unet(preset)?,
-            };
-            let weights = Weights::open(file)?;
-            let shown = file.display().to_string();
-            check_keys(&shown, graph.name(), &weights.shapes(), graph.params())
-                .map_err(|source| TrainError::Partner { source })?;
-            let params = Named::initial(&graph, 0, Some(&weights), device)?.copied();
-            held.partner = Some((graph, params));
         }
         Ok(held)
     }
@@ -114,23 +129,45 @@ impl Validation {
     pub fn score(&self, weights: &Named) -> Result<Scores, TrainError> {
         let weights = weights.copied();
         let mut scores = Scores { figures: Vec::new(), merit: f64::NAN, picture: None };
-        if self.network == Network::Classifier {
-            self.accuracy(&weights, &mut scores)?;
-        }
-        if self.network == Network::Ddpm || self.partner.is_some() {
-            self.translation(&weights, &mut scores)?;
+        match &self.method {
+            Trained::Guided(pair) => {
+                if pair.network == Network::Classifier {
+                    self.accuracy(pair, &weights, &mut scores)?;
+                }
+                if pair.network == Network::Ddpm || pair.partner.is_some() {
+                    let translated = self.translate(pair, &weights)?;
+                    if pair.partner.is_some() {
+                        self.compare(&translated, &mut scores)?;
+                    } else {
+                        self.round_trip(&translated, &mut scores);
+                    }
+                    scores.picture = Some(self.draw(&translated));
+                }
+            }
+            Trained::OnePass(graph) => {
+                let translated = self.one_pass(graph, &weights)?;
+                self.compare(&translated, &mut scores)?;
+                scores.picture = Some(self.draw(&translated));
+            }
         }
         Ok(scores)
     }
 
-    /// How often the classifier is right, at noise that is the same every time.
-    fn accuracy(&self, weights: &Named, scores: &mut Scores) -> Result<(), TrainError> {
+    fn stacked(&self) -> Array4<f32> {
         let views: Vec<_> = self.images.iter().map(|image| image.pixels().view()).collect();
-        let images = stack(Axis(0), &views).expect("images of one cohort");
-        let images = crate::weights::tensor(&images.into_dyn()).to_device(self.device);
+        stack(Axis(0), &views).expect("images of one cohort")
+    }
+
+    fn draw(&self, translated: &Translated) -> RgbImage {
+        samples::draw(&self.images, &translated.healthy, &translated.maps, &self.masks)
+    }
+
+    /// How often the classifier is right, at noise that is the same every time.
+    fn accuracy(&self, pair: &Pair, weights: &Named, scores: &mut Scores) -> Result<(), TrainError> {
+        let images = crate::weights::tensor(&self.stacked().into_dyn()).to_device(self.device);
         let labels: Vec<i64> = self.labels.iter().map(|&diseased| i64::from(diseased)).collect();
         let labels = Tensor::from_slice(&labels).to_device(self.device);
-        let highest = self.preset.guided()?.translate.noise_level.max(1);
+        let highest = pair.task.highest();
         // Each image at several levels: a few images say little at one.
         let times = highest.min(LEVELS_EACH);
         let batch =
@@ -139,7 +176,7 @@ impl Validation {
         let n = self.images.len();
         let t: Vec<i64> = (0..times * n).map(|i| ((i / n) * highest / times) as i64).collect();
         let t = Tensor::from_slice(&t).to_device(self.device);
-        let loss = tch::no_grad(|| self.task.loss(weights, &batch, &t, highest, &noise, Precision::F32))?;
+        let loss = tch::no_grad(|| pair.task.loss_at(weights, &batch, &t, &noise, Precision::F32))?;
         scores.merit = -loss.guard;
         scores
             .figures
@@ -147,63 +184,99 @@ impl Validation {
         Ok(())
     }
 
-    fn translation(&self, weights: &Named, scores: &mut Scores) -> Result<(), TrainError> {
-        let translation = self.translate(weights)?;
-        let images = self.images.len();
-        let figure = |name, value: f64| Figure { name, value, images };
-        if self.partner.is_none() {
-            let lost =
-                mean(translation.maps.iter().flat_map(|map| map.values().iter().map(|&v| f64::from(v))));
-            scores.figures.push(figure("validation_round_trip", lost / self.preset.channels() as f64));
-            scores.merit = -lost;
-        } else {
-            let (mut dices, mut areas) = (Vec::new(), Vec::new());
-            let diseased = translation
-                .maps
-                .iter()
-                .zip(&self.masks)
-                .filter_map(|(map, mask)| Some((map, mask.as_ref()?)));
-            for (map, mask) in diseased.filter(|(_, mask)| mask.iter().any(|&m| m)) {
-                let truth: Vec<bool> = mask.iter().copied().collect();
-                let scores: Vec<f32> = map.values().iter().copied().collect();
-                let (_, found) = otsu::mask(map)?;
-                dices.push(dice(&found.into_iter().collect::<Vec<_>>(), &truth)?);
-                areas.extend(auroc(&scores, &truth)?);
-            }
-            if !dices.is_empty() {
-                scores.merit = mean(dices.iter().copied());
-                scores.figures.push(figure("validation_dice", scores.merit));
-                scores.figures.push(figure("validation_auroc", mean(areas.iter().copied())));
-            }
+    /// What encoding and decoding lose of an image.
+    fn round_trip(&self, translated: &Translated, scores: &mut Scores) {
+        let lost = mean(translated.maps.iter().flat_map(|map| map.values().iter().map(|&v| f64::from(v))));
+        let (name, value) = ("validation_round_trip", lost / self.preset.channels() as f64);
+        scores.figures.push(Figure { name, value, images: self.images.len() });
+        scores.merit = -lost;
+    }
+
+    /// Maps against masks, where there is a lesion.
+    fn compare(&self, translated: &Translated, scores: &mut Scores) -> Result<(), TrainError> {
+        let (mut dices, mut areas) = (Vec::new(), Vec::new());
+        let diseased =
+            translated.maps.iter().zip(&self.masks).filter_map(|(map, mask)| Some((map, mask.as_ref()?)));
+        for (map, mask) in diseased.filter(|(_, mask)| mask.iter().any(|&m| m)) {
+            let truth: Vec<bool> = mask.iter().copied().collect();
+            let scores: Vec<f32> = map.values().iter().copied().collect();
+            let (_, found) = otsu::mask(map)?;
+            dices.push(dice(&found.into_iter().collect::<Vec<_>>(), &truth)?);
+            areas.extend(auroc(&scores, &truth)?);
         }
-        scores.picture = Some(samples::draw(&self.images, &translation, &self.masks));
+        if !dices.is_empty() {
+            let images = self.images.len();
+            scores.merit = mean(dices.iter().copied());
+            let auroc = mean(areas.iter().copied());
+            scores.figures.push(Figure { name: "validation_dice", value: scores.merit, images });
+            scores.figures.push(Figure { name: "validation_auroc", value: auroc, images });
+        }
         Ok(())
     }
 
-    fn translate(&self, weights: &Named) -> Result<Translation, TrainError> {
+    fn one_pass(&self, graph: &Graph, weights: &Named) -> Result<Translated, TrainError> {
+        let x = self.stacked();
+        let input = crate::weights::tensor(&x.clone().into_dyn()).to_device(self.device);
+        let out = tch::no_grad(|| interpret::run(graph, weights, &[("x", &input)], Precision::F32))?;
+        let healthy = Array4::from_shape_vec(x.dim(), values(&out[0])).expect("as the graph says");
+        let pairs = x.outer_iter().zip(healthy.outer_iter());
+        let maps = pairs.map(|(x, healthy)| AnomalyMap::between(&x.to_owned(), &healthy.to_owned()));
+        let maps = maps.collect::<Result<_, _>>().map_err(TranslateError::from)?;
+        Ok(Translated { healthy, maps })
+    }
+
+    fn translate(&self, pair: &Pair, weights: &Named) -> Result<Translated, TrainError> {
         let mut options = Options::defaults(&self.preset)?;
         options.steps = match options.steps {
             Steps::Spaced { n, spacing } => Steps::Spaced { n: n.min(STEPS), spacing },
             _ => Steps::Spaced { n: STEPS.min(options.noise_level.get()), spacing: 1.0 },
         };
         options.batch = self.images.len();
-        let partner = self.partner.as_ref().map(|(graph, params)| Net { graph, params, device: self.device });
-        let trained = Net { graph: self.task.graph(), params: weights, device: self.device };
-        let (unet, classifier) = match self.network {
-            Network::Ddpm => (trained, partner),
-            Network::Classifier => {
-                (partner.expect("only with a U-Net is anything translated"), Some(trained))
-            }
+        let partner = pair.partner.as_ref().map(|(graph, params)| Net { graph, params, device: self.device });
+        let trained = Net { graph: pair.task.graph(), params: weights, device: self.device };
+        let (unet, classifier) = match (pair.network, partner) {
+            (Network::Classifier, Some(unet)) => (unet, Some(trained)),
+            (_, partner) => (trained, partner),
         };
         if classifier.is_none() {
             options.scale = GradientScale::NONE;
         }
-        let mut unet = Unet { net: unet, conditional: self.preset.guided()?.unet.classes.is_some() };
+        let conditional = self.preset.guided()?.unet.classes.is_some();
+        let mut unet = Unet { net: unet, conditional };
         let mut guide = classifier.map(|net| Classifier { net });
         let guide = guide.as_mut().map(|guide| guide as &mut dyn anomalens_method::ddim::Guide);
-        Ok(translate(&mut unet, guide, &self.schedule, &self.images, &options, &mut |_| {
-            ControlFlow::Continue(())
-        })?)
+        let Translation { healthy, maps, .. } =
+            translate(&mut unet, guide, &pair.schedule, &self.images, &options, &mut |_| {
+                ControlFlow::Continue(())
+            })?;
+        Ok(Translated { healthy, maps })
+    }
+}
+
+impl Pair {
+    fn open(
+        network: Network,
+        preset: &Preset,
+        partner: Option<&Path>,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let guided = preset.guided()?;
+        let highest = guided.translate.noise_level.max(1);
+        let task = GuidedTask::new(network, preset, device)?.with_highest(highest);
+        let partner = match partner {
+            None => None,
+            Some(file) => {
+                let graph =
+                    if network == Network::Ddpm { nets::classifier(preset)? } else { nets::unet(preset)? };
+                let weights = Weights::open(file)?;
+                let shown = file.display().to_string();
+                check_keys(&shown, graph.name(), &weights.shapes(), graph.params())
+                    .map_err(|source| TrainError::Partner { source })?;
+                let params = Named::initial(graph.name(), graph.params(), 0, Some(&weights), device)?;
+                Some((graph, params.copied()))
+            }
+        };
+        Ok(Self { network, task, schedule: Schedule::new(&guided.schedule)?, partner })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Named tensors: the parameters of a network, their average, the moments of the optimiser.
 
-use anomalens_models::graph::Graph;
+use anomalens_models::graph::ParamSpec;
 use anomalens_models::weights::{Weights, initial};
 use ndarray::ArrayD;
 use tch::{Device, Kind, Tensor};
@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::TrainError;
 use crate::interpret::Params;
 
-/// Tensors by name, in a fixed order: that of the graph's parameters.
+/// Tensors by name, in a fixed order: that of the parameters.
 #[derive(Debug, Default)]
 pub struct Named {
     tensors: Vec<(String, Tensor)>,
@@ -27,15 +27,16 @@ impl Named {
     ///
     /// Errors: [`TrainError::Weights`]; [`TrainError::Start`] where nothing in `start` fits the network.
     pub fn initial(
-        graph: &Graph,
+        network: &str,
+        params: &[ParamSpec],
         seed: u64,
         start: Option<&Weights>,
         device: Device,
     ) -> Result<Self, TrainError> {
         let mut taken = 0;
-        let mut tensors = Vec::with_capacity(graph.params().len());
+        let mut tensors = Vec::with_capacity(params.len());
         let shapes = start.map(Weights::shapes).unwrap_or_default();
-        for spec in graph.params() {
+        for spec in params {
             let array = match start.filter(|_| shapes.get(&spec.name) == Some(&spec.shape)) {
                 Some(start) => {
                     taken += 1;
@@ -49,7 +50,7 @@ impl Named {
             Some(start) => Err(TrainError::Start {
                 path: start.path().to_owned(),
                 found: shapes.len(),
-                graph: graph.name().to_owned(),
+                graph: network.to_owned(),
             }),
             None => Ok(Self::new(tensors)),
         }
@@ -68,6 +69,12 @@ impl Named {
     /// Zeros of the same names and shapes, without gradients.
     pub fn zeros(&self) -> Self {
         self.map(|t| Tensor::zeros_like(t).set_requires_grad(false))
+    }
+
+    /// The same tensors, of which those that `keep` names.
+    pub fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let kept = self.iter().filter(|(name, _)| keep(name));
+        Self::new(kept.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect())
     }
 
     /// A copy, without gradients.

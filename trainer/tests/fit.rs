@@ -136,6 +136,39 @@ fn the_command_lines() {
     assert_eq!(more, expected);
 }
 
+/// One network: one training, which translates held-out images by itself.
+#[test]
+fn the_command_lines_of_a_one_pass_method() {
+    let place = Place::new();
+    let cohort = place.path("cohort").display().to_string();
+    for (preset, network) in [("demo-vae", "vae"), ("demo-fpgan", "fpgan")] {
+        let preset_is = format!("preset={preset}");
+        let iterations = format!("{network}.iterations=5");
+        let path = format!("validation.path={cohort}");
+        let sets = [preset_is.as_str(), &iterations, &path, "validation.every=2"];
+        let steps = plan(LEAST, &place, &sets).unwrap().steps;
+        let line = |step: &anomalens_trainer::fit::Step| {
+            let line = step.command(&Path::new("bin").join(step.program));
+            line.replace(place.path("out").to_str().unwrap(), "OUT").replace(&cohort, "COHORT")
+        };
+        let expected = [
+            format!(
+                "bin/anomalens-train {network} --preset {preset} --cohort COHORT --split train -o OUT/{network} --seed 0 \
+                 --iterations 5 --validation COHORT --validate-every 2"
+            ),
+            format!(
+                "bin/anomalens-export bundle --preset {preset} --network OUT/{network}/{network}.safetensors \
+                 -o OUT/bundle --gate full"
+            ),
+        ];
+        assert_eq!(steps.iter().map(line).collect::<Vec<_>>(), expected);
+        let error = plan(LEAST, &place, &[&preset_is, "ddpm.iterations=5"]).unwrap_err();
+        let text = error.to_string();
+        assert!(error.is_usage() && text.contains("ddpm: found a table, with preset"), "{text}");
+        assert!(text.contains(&format!("expected options of {network} alone")), "{text}");
+    }
+}
+
 #[test]
 fn what_a_run_file_cannot_say() {
     let place = Place::new();
@@ -152,6 +185,11 @@ fn what_a_run_file_cannot_say() {
             &["classifier.batch: invalid type: string \"many\", expected usize"],
         ),
         (LEAST, "ddpm.batch=-1", &["ddpm.batch: invalid value: integer `-1`, expected usize"]),
+        (
+            LEAST,
+            "vae.batch=4",
+            &["vae: found a table", "method guided", "options of ddpm and classifier alone"],
+        ),
         (LEAST, "ddpm.batch=0", &["ddpm.batch: found 0, expected at least 1"]),
         (LEAST, "ddpm.ema=2", &["ddpm.ema: found 2, expected in [0, 1)"]),
         (LEAST, "ddpm.ema=often", &["ddpm.ema: found \"often\", expected a number, or \"none\""]),

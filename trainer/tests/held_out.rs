@@ -24,7 +24,7 @@ fn preset(place: &Place) -> Preset {
 
 /// A network's first parameters of a seed, written as training writes its result.
 fn write(graph: &Graph, seed: u64, file: &Path) -> Named {
-    let params = Named::initial(graph, seed, None, Device::Cpu).unwrap();
+    let params = Named::initial(graph.name(), graph.params(), seed, None, Device::Cpu).unwrap();
     let tensors: Vec<_> = params.iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
     fs::write(file, encode(&tensors, Default::default())).unwrap();
     params
@@ -42,8 +42,15 @@ fn a_network_starts_from_what_fits_it_and_else_afresh() {
         (nets::unet(&preset(&place)).unwrap(), nets::classifier(&preset(&place)).unwrap());
     let file = place.path("unet.safetensors");
     let trunk = write(&unet, 1, &file);
-    let fresh = Named::initial(&classifier, 2, None, Device::Cpu).unwrap();
-    let started = Named::initial(&classifier, 2, Some(&Weights::open(&file).unwrap()), Device::Cpu).unwrap();
+    let fresh = Named::initial("classifier", classifier.params(), 2, None, Device::Cpu).unwrap();
+    let started = Named::initial(
+        "classifier",
+        classifier.params(),
+        2,
+        Some(&Weights::open(&file).unwrap()),
+        Device::Cpu,
+    )
+    .unwrap();
     let (mut taken, mut kept) = (0, 0);
     for ((name, found), (_, fresh)) in started.iter().zip(fresh.iter()) {
         let theirs = trunk.iter().find(|(n, t)| *n == name && t.size() == fresh.size()).map(|(_, t)| t);
@@ -158,6 +165,21 @@ fn held_out_images_are_scored_by_what_is_there() {
         assert_eq!(scores.picture.is_some(), network == Network::Ddpm || partner.is_some(), "{case}");
         // The same weights have the same scores: there is no chance in them.
         assert_eq!(validation.score(&weights[own]).unwrap().figures, scores.figures, "{case}");
+    }
+    // A one-pass network translates by itself.
+    for network in [Network::Vae, Network::FixedPointGan] {
+        let file = place.path(&format!("{}.toml", network.name())).display().to_string();
+        let preset = Preset::load(&file).unwrap();
+        let task = network.task(&preset, network.recipe(&preset.train), Device::Cpu).unwrap();
+        let weights = write(task.graph(), 3, &place.path("one-pass.safetensors"));
+        let validation = Validation::open(network, &preset, &cohort, 4, None, Device::Cpu).unwrap();
+        let scores = validation.score(&weights).unwrap();
+        let case = format!("{network:?}: {:?}", scores.figures);
+        assert!(value(&scores, "validation_dice").is_some_and(f64::is_finite), "{case}");
+        assert!(scores.picture.is_some(), "{case}");
+        let partner = Validation::open(network, &preset, &cohort, 4, Some(&files[0]), Device::Cpu);
+        let error = partner.err().unwrap().to_string();
+        assert!(error.contains("--partner") && error.contains("has no other network"), "{error}");
     }
     // Images that the networks do not take.
     let larger = place.path("larger");

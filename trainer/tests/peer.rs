@@ -12,7 +12,7 @@ use anomalens_trainer::batches::Batch;
 use anomalens_trainer::checkpoint::encode;
 use anomalens_trainer::interpret::{self, Precision};
 use anomalens_trainer::losses::Diffusion;
-use anomalens_trainer::task::{Network, Task};
+use anomalens_trainer::task::{GuidedTask, Network, Task};
 use anomalens_trainer::weights::{Named, tensor};
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
@@ -30,7 +30,7 @@ fn the_peer_computes_what_the_trainer_does() {
         return;
     };
     let preset = Preset::load("demo").unwrap();
-    let task = Task::new(Network::Ddpm, &preset, Device::Cpu).unwrap();
+    let task = GuidedTask::new(Network::Ddpm, &preset, Device::Cpu).unwrap();
     // Random in every layer: a fresh network's output is zero.
     let random = RandomWeights::new(1, task.graph().params());
     let weight = |name: &str| tensor(&random.param(name).unwrap()).set_requires_grad(true);
@@ -48,7 +48,7 @@ fn the_peer_computes_what_the_trainer_does() {
     let x_t = Diffusion::new(&schedule, Device::Cpu).noised(&batch.images, &t, &noise);
     let inputs = [("x", &x_t), ("t", &t), ("y", &batch.labels)];
     let out = interpret::run(task.graph(), &params, &inputs, Precision::F32).unwrap().remove(0);
-    let loss = task.loss(&params, &batch, &t, task.timesteps(), &noise, Precision::F32).unwrap();
+    let loss = task.loss_at(&params, &batch, &t, &noise, Precision::F32).unwrap();
     loss.total.backward();
 
     let place = tempfile::tempdir().unwrap();

@@ -59,15 +59,17 @@ fn sections(results: &Results) -> Vec<Value> {
 fn line(results: &Results, i: usize, row: &Row) -> Value {
     let values = results.methods.iter().filter_map(|method| method.figures[i].value);
     let most = values.reduce(f64::max).filter(|_| row.compared());
-    let cell = |figure: &Figure| {
-        context! {
-            value => figure.value.map_or("-".to_owned(), |v| format!("{v:.4}")),
-            interval => figure.interval.map(|interval| format!("{:.3} to {:.3}", interval.low, interval.high)),
-            best => most.is_some() && figure.value == most,
-        }
-    };
-    let cells: Vec<_> = results.methods.iter().map(|method| cell(&method.figures[i])).collect();
+    let cells: Vec<_> = results.methods.iter().map(|method| cell(&method.figures[i], most)).collect();
     context! { title => row.title, cells }
+}
+
+/// A figure as a cell of a table, marked if it is the best one, `most`.
+pub fn cell(figure: &Figure, most: Option<f64>) -> Value {
+    context! {
+        value => figure.value.map_or("-".to_owned(), |v| format!("{v:.4}")),
+        interval => figure.interval.map(|interval| format!("{:.3} to {:.3}", interval.low, interval.high)),
+        best => most.is_some() && figure.value == most,
+    }
 }
 
 /// Names and values, as a reader of another day wants them.

@@ -13,7 +13,7 @@ use super::args::EvaluateArgs;
 use super::record::Network;
 use crate::args;
 use crate::translate::options;
-use crate::translator::{Approach, Method};
+use crate::translator::{Approach, Method, OnePass};
 
 /// A method, its bundle, and what it is told.
 pub struct Run {
@@ -58,8 +58,11 @@ pub fn choose(args: &EvaluateArgs, bundles: &[(&Path, Manifest)]) -> Result<Vec<
     }
     let mut runs = Vec::new();
     for (bundle, manifest) in bundles {
-        for method in &methods {
-            let approach = approach(args, *method, manifest)?;
+        let approaches = match OnePass::of(&manifest.preset, args.batch.unwrap_or(1)) {
+            Some(options) => vec![Approach::OnePass(options)],
+            None => methods.iter().map(|method| approach(args, *method, manifest)).collect::<Result<_>>()?,
+        };
+        for approach in approaches {
             approach.check(bundle, manifest)?;
             runs.push(Run { bundle: bundle.to_path_buf(), manifest: manifest.clone(), approach });
         }
@@ -79,11 +82,24 @@ pub fn choose(args: &EvaluateArgs, bundles: &[(&Path, Manifest)]) -> Result<Vec<
         ("--spacing", args.spacing.is_some()),
         ("--scale", args.scale.is_some()),
     ];
+    if let (false, Some(options)) = (args.methods.is_empty(), alone(&runs)) {
+        return Err(options.refuses("--method"));
+    }
     let guided = runs.iter().any(|run| matches!(run.approach, Approach::Guided(_)));
     match given.into_iter().find(|(_, given)| *given && !guided) {
         Some((name, _)) => bail!("{name}: none of the methods takes it, only ddim and ddpm do; leave it out"),
         None => Ok(runs),
     }
+}
+
+/// What the first is told, if there are none but networks of one pass.
+fn alone(runs: &[Run]) -> Option<OnePass> {
+    let one_pass = |run: &Run| match run.approach {
+        Approach::OnePass(options) => Some(options),
+        Approach::Guided(_) | Approach::Saliency(_) => None,
+    };
+    let all: Option<Vec<_>> = runs.iter().map(one_pass).collect();
+    all?.first().copied()
 }
 
 fn approach(args: &EvaluateArgs, method: args::Method, manifest: &Manifest) -> Result<Approach> {

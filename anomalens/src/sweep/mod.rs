@@ -29,10 +29,12 @@ use crate::evaluate::source::Point;
 use crate::evaluate::store::Store;
 use crate::evaluate::table as slices;
 use crate::failure::Outcome;
+use crate::page::{drawing, source};
 use crate::picture;
 
 pub use args::{RoundtripArgs, SweepArgs};
 use grid::Grid;
+use page::Shown;
 
 /// Runs `sweep`.
 ///
@@ -66,12 +68,12 @@ pub fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) 
         let svg = figure.svg()?;
         store.result(&format!("{name}.svg"), svg.as_bytes())?;
         store.result(&format!("{name}.png"), &picture::png(&figure.png()?)?)?;
-        shown.push(page::Shown::svg(&figure.title, &svg));
+        shown.push(Shown { label: figure.title, source: drawing(&svg) });
     }
     for picture in pictures::all(cohort, store, &grid)? {
         let png = picture::png(&picture.panels.png()?)?;
         store.result(&format!("{}.png", picture.name), &png)?;
-        shown.push(page::Shown::png(&picture.panels.title, &png));
+        shown.push(Shown { label: picture.panels.title, source: source(&png) });
     }
     // Last: who finds it finds everything.
     store.result("report.html", page::html(&grid, &shown)?.as_bytes())?;

@@ -63,7 +63,7 @@ impl<'a> Account<'a> {
             let name = method.column();
             warnings.push(format!("{name} makes no healthy version: there are a map and a mask alone"));
         }
-        if !manifest.has(CLASSIFIER_GRADIENT) {
+        if matches!(approach, Approach::Guided(_)) && !manifest.has(CLASSIFIER_GRADIENT) {
             warnings
                 .push("the bundle has no classifier: nothing guides to the healthy class (--scale 0)".into());
         }

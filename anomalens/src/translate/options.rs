@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use super::array;
 use crate::args::{self, EngineArgs, Method, StepCount, TranslateArgs};
 use crate::failure::Usage;
-use crate::translator::Approach;
+use crate::translator::{Approach, OnePass};
 
 /// The method and what it is told. Everything that can be checked without the images is.
 ///
@@ -21,10 +21,11 @@ pub fn approach(args: &TranslateArgs, manifest: &Manifest) -> Result<Approach> {
         (Some(path), _) => FirstNoise::Array(array::read(path)?.into_batch()),
         (None, seed) => FirstNoise::Seed(seed.unwrap_or(0)),
     };
-    let approach = match args.method.unwrap_or(Method::Ddim) {
-        Method::Ddim => guided(args, manifest, false, first_noise),
-        Method::Ddpm => guided(args, manifest, true, first_noise),
-        Method::Saliency => saliency(args, manifest),
+    let approach = match (OnePass::of(&manifest.preset, args.batch), args.method.unwrap_or(Method::Ddim)) {
+        (Some(options), _) => one_pass(args, options),
+        (None, Method::Ddim) => guided(args, manifest, false, first_noise),
+        (None, Method::Ddpm) => guided(args, manifest, true, first_noise),
+        (None, Method::Saliency) => saliency(args, manifest),
     };
     let checked = approach.and_then(|approach| {
         approach.check(&args.bundle, manifest)?;
@@ -44,6 +45,15 @@ fn saliency(args: &TranslateArgs, manifest: &Manifest) -> Result<Approach> {
         options.healthy_class = ClassLabel::new(class);
     }
     Ok(Approach::Saliency(saliency::Options { healthy_class: options.healthy_class, batch: args.batch }))
+}
+
+fn one_pass(args: &TranslateArgs, options: OnePass) -> Result<Approach> {
+    let given = [("--method", args.method.is_some()), ("--healthy-class", args.healthy_class.is_some())];
+    let given = given.into_iter().find(|(_, given)| *given).map(|(name, _)| name);
+    match of_guided(args).or(given) {
+        Some(name) => Err(options.refuses(name)),
+        None => Ok(Approach::OnePass(options)),
+    }
 }
 
 /// The first option that was given and means something to a guided method alone.

@@ -8,7 +8,9 @@ use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject, open_file};
 
-use crate::support::{Run, anomalens, listing, one_channel, run, tiny, told, translate};
+use crate::support::{
+    Run, anomalens, listing, one_channel, one_pass, run, tiny, told, translate, translate_by,
+};
 
 const SIDE: u16 = 24;
 
@@ -140,6 +142,24 @@ fn saliency_gives_a_map_and_a_mask_that_say_what_they_are() {
     let whole = folder.path().join("whole");
     translated(&input, &whole).expect(0, &[]);
     assert!(how(&whole).contains("pseudo-healthy image|"), "{}", how(&whole));
+}
+
+#[test]
+fn a_network_of_one_pass_gives_the_same_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, out) = (save(folder.path(), "x.dcm", mr(0, tissue)), folder.path().join("out"));
+    let channels = four(&input);
+    let channels: Vec<_> = channels.iter().map(String::as_str).collect();
+    translate_by(&input, one_pass("tiny_vae"), &out, &channels).expect(0, &["1 of 1 slices"]);
+    let files = listing(&out);
+    let objects: Vec<_> = files.iter().filter(|name| name.ends_with(".dcm")).collect();
+    assert_eq!(objects.len(), 4 + 3, "{files:?}");
+    for name in objects {
+        let object = open_file(out.join(name)).unwrap();
+        let how = object.element(tags::DERIVATION_DESCRIPTION).unwrap().to_str().unwrap().into_owned();
+        assert!(how.contains("method vae, in one pass") && !how.contains("noise level"), "{name}: {how}");
+        validate(&out.join(name));
+    }
 }
 
 /// The standard's checker, where it is there; in CI it is.

@@ -6,6 +6,7 @@ mod command;
 mod dicom;
 mod evaluate;
 mod methods;
+mod one_pass;
 mod output;
 mod shards;
 mod support;

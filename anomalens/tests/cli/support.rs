@@ -36,15 +36,35 @@ pub fn without_classifier() -> &'static Path {
 /// One for radiographs, of random weights.
 pub fn one_channel() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/presets/golden_b.toml");
-    let preset = Preset::load(path.to_str().unwrap()).unwrap();
-    let random = |graph: Graph| Source::Random(RandomWeights::new(7, graph.params()));
+    let preset = preset("golden_b");
     FOLDER
         .get_or_init(|| {
-            let unet = random(nets::unet(&preset).unwrap());
-            bundle(&preset, unet, Some(random(nets::classifier(&preset).unwrap())), Gate::Quick)
+            let [unet, classifier] = [nets::unet, nets::classifier].map(|of| random(of(&preset).unwrap()));
+            bundle(&preset, [Some(unet), Some(classifier), None], Gate::Quick)
         })
         .path()
+}
+
+/// One whose network makes images healthy in one pass: `tiny_vae` or `tiny_fpgan`, of random weights.
+pub fn one_pass(name: &str) -> &'static Path {
+    static FOLDERS: [OnceLock<TempDir>; 2] = [const { OnceLock::new() }; 2];
+    let preset = preset(name);
+    FOLDERS[usize::from(name == "tiny_vae")]
+        .get_or_init(|| {
+            let network = random(nets::trained_one_pass(&preset).unwrap());
+            bundle(&preset, [None, None, Some(network)], Gate::Quick)
+        })
+        .path()
+}
+
+fn random(graph: Graph) -> Source {
+    Source::Random(RandomWeights::new(7, graph.params()))
+}
+
+/// A preset of the tests.
+fn preset(name: &str) -> Preset {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/presets/{name}.toml"));
+    Preset::load(path.to_str().unwrap()).unwrap()
 }
 
 fn make(preset: &str, classifier: bool, gate: Gate) -> TempDir {
@@ -53,15 +73,16 @@ fn make(preset: &str, classifier: bool, gate: Gate) -> TempDir {
         Source::Checkpoint(Checkpoint::open(&path, None).unwrap())
     };
     let preset = Preset::load(preset).unwrap();
-    bundle(&preset, source("unet"), classifier.then(|| source("classifier")), gate)
+    bundle(&preset, [Some(source("unet")), classifier.then(|| source("classifier")), None], gate)
 }
 
-fn bundle(preset: &Preset, unet: Source, classifier: Option<Source>, gate: Gate) -> TempDir {
+fn bundle(preset: &Preset, [unet, classifier, network]: [Option<Source>; 3], gate: Gate) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let request = Request {
         preset,
-        unet: Some(unet),
+        unet,
         classifier,
+        network,
         output: folder.path(),
         target: Target::Portable,
         precision: Precision::F32,
@@ -123,11 +144,14 @@ pub fn told(command: &mut Command) -> Run {
 
 /// A translation of `input` by `bundle` into `out`, short: few steps unless `more` says otherwise.
 pub fn translate(input: &Path, bundle: &Path, out: &Path, more: &[&str]) -> Run {
+    let level: &[&str] = if more.contains(&"--noise-level") { &[] } else { &["--noise-level", "2"] };
+    translate_by(input, bundle, out, &[level, more].concat())
+}
+
+/// A translation with these options alone.
+pub fn translate_by(input: &Path, bundle: &Path, out: &Path, more: &[&str]) -> Run {
     let mut command = anomalens();
     command.arg("translate").arg(input).arg("--bundle").arg(bundle).arg("--out").arg(out);
-    if !more.contains(&"--noise-level") {
-        command.args(["--noise-level", "2"]);
-    }
     told(command.args(more))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anomalens_models::manifest::{Manifest, ParityCheck, WEIGHTS};
-use anomalens_models::preset::Guided;
+use anomalens_models::preset::{Guided, Method};
 use anomalens_models::stats::Training;
 use serde_json::{Map, Value};
 
@@ -16,9 +16,7 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
     let size = preset.image.size;
     let mut text = format!(
         "# {name}\n\n{description}.\n\n\
-         Finds anomalies without pixel labels: an image is encoded to noise by a diffusion model and decoded under the \
-         guidance of a classifier towards the healthy class; what changed is the anomaly map (Wolleb et al., \
-         *Diffusion Models for Medical Anomaly Detection*, MICCAI 2022).\n\n\
+         {method}\n\n\
          **For research. Not a medical device, not for diagnostic use.**\n\n\
          ## Where it comes from\n\n{provenance}\n\nWritten by {tool}.\n\n\
          ## What goes in\n\n\
@@ -28,6 +26,7 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
          ## Networks\n\n",
         name = preset.name,
         description = preset.description.trim_end_matches('.'),
+        method = method(&preset.method),
         provenance = manifest.provenance,
         tool = manifest.tool,
         channels = channels.join(", "),
@@ -38,18 +37,21 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
         let Part { file, graph, .. } = &network.part;
         let _ = writeln!(text, "- `{file}`: the {}, {} parameters", graph.name(), graph.param_count());
     }
-    let both = networks.len() == 2;
-    if !both {
-        text.push_str(
-            "\nOnly one of the two networks is in this bundle: it cannot translate with guidance.\n",
+    if preset.method.is_one_pass() {
+        let _ = writeln!(text, "\nThe parameters are in `{WEIGHTS}` (f32); the graph points into it.");
+    } else {
+        if networks.len() < 2 {
+            text.push_str(
+                "\nOnly one of the two networks is in this bundle: it cannot translate with guidance.\n",
+            );
+        }
+        let _ = writeln!(
+            text,
+            "\nThe parameters are in `{WEIGHTS}` (U-Net {}, classifier f32); the graphs point into it. The U-Net is for \
+             the target `{}`.",
+            manifest.precision, manifest.target
         );
     }
-    let _ = writeln!(
-        text,
-        "\nThe parameters are in `{WEIGHTS}` (U-Net {}, classifier f32); the graphs point into it. The U-Net is for the \
-         target `{}`.",
-        manifest.precision, manifest.target
-    );
     for training in &manifest.training {
         recipe(&mut text, training);
     }
@@ -59,6 +61,32 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
         let _ = write!(text, "\n{}\n", more.trim());
     }
     text
+}
+
+/// What the networks do with an image, and whose method that is.
+fn method(method: &Method) -> String {
+    let paper = "Wolleb et al., *Diffusion Models for Medical Anomaly Detection*, MICCAI 2022";
+    let compared = format!(
+        "What changed is the anomaly map. This is a method that the paper's own is compared with ({paper}), not that method."
+    );
+    match method {
+        Method::Guided(_) => format!(
+            "Finds anomalies without pixel labels: an image is encoded to noise by a diffusion model and decoded under the \
+             guidance of a classifier towards the healthy class; what changed is the anomaly map ({paper})."
+        ),
+        Method::Vae(_) => format!(
+            "Finds anomalies without pixel labels: a variational autoencoder that has seen healthy images alone gives back of an \
+             image what it knows (Chen and Konukoglu, *Unsupervised Detection of Lesions in Brain MRI using Constrained \
+             Adversarial Auto-encoders*, 2018). {compared}"
+        ),
+        Method::FixedPointGan(gan) => format!(
+            "Finds anomalies without pixel labels: the generator of a Fixed-Point GAN is asked for the image's version in the \
+             healthy domain, {} of 0..{} (Siddiquee et al., *Learning Fixed Points in Generative Adversarial Networks*, ICCV \
+             2019). {compared}",
+            gan.healthy_class,
+            gan.classes - 1
+        ),
+    }
 }
 
 /// The diffusion process, and what is done with it where nobody says otherwise.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anomalens_exporter::bundle::{Event, Request, Source, write};
-use anomalens_exporter::checkpoint::{Checkpoint, CheckpointError};
-use anomalens_models::graph::Graph;
+use anomalens_exporter::checkpoint::Checkpoint;
+use anomalens_models::graph::{Graph, GraphError};
 use anomalens_models::manifest::Manifest;
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
@@ -18,22 +18,13 @@ use super::{BundleArgs, Checkpoints};
 
 pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     let preset = Preset::load(&args.preset)?;
-    let Checkpoints { unet, classifier, unet_key, classifier_key } = &args.checkpoints;
-    let (unet, classifier) = match args.random_weights {
-        Some(seed) => {
-            let random = |graph: &Graph| Some(Source::Random(RandomWeights::new(seed, graph.params())));
-            (random(&nets::unet(&preset)?), random(&nets::classifier(&preset)?))
-        }
-        None => (
-            open(unet, unet_key, "--unet-key", &nets::unet(&preset)?)?,
-            open(classifier, classifier_key, "--classifier-key", &nets::classifier(&preset)?)?,
-        ),
-    };
+    let [unet, classifier, network] = sources(args, &preset)?;
     let card = args.card.as_deref().map(read_card).transpose()?;
     let request = Request {
         preset: &preset,
         unet,
         classifier,
+        network,
         output: &args.output,
         target: args.target,
         precision: args.precision.into(),
@@ -56,16 +47,34 @@ pub fn run(args: &BundleArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The parameters of the U-Net, the classifier and the network of a one-pass method, as far as they are given.
+fn sources(args: &BundleArgs, preset: &Preset) -> anyhow::Result<[Option<Source>; 3]> {
+    let Checkpoints { unet, classifier, unet_key, classifier_key } = &args.checkpoints;
+    if let Some(seed) = args.random_weights {
+        let random = |graph: &Graph| Some(Source::Random(RandomWeights::new(seed, graph.params())));
+        return Ok(match preset.method.is_one_pass() {
+            true => [None, None, random(&nets::trained_one_pass(preset)?)],
+            false => [random(&nets::unet(preset)?), random(&nets::classifier(preset)?), None],
+        });
+    }
+    Ok([
+        open("--unet", unet, unet_key, || nets::unet(preset))?,
+        open("--classifier", classifier, classifier_key, || nets::classifier(preset))?,
+        open("--network", &args.network, &args.network_key, || nets::trained_one_pass(preset))?,
+    ])
+}
+
 /// A checkpoint, and the place in it where the network stands. Says what a person should know of it.
 fn open(
+    option: &str,
     path: &Option<PathBuf>,
     key: &Option<String>,
-    option: &str,
-    graph: &Graph,
-) -> Result<Option<Source>, CheckpointError> {
+    graph: impl FnOnce() -> Result<Graph, GraphError>,
+) -> anyhow::Result<Option<Source>> {
     let Some(path) = path else { return Ok(None) };
-    let network = graph.name();
-    let checkpoint = Checkpoint::open(path, key.as_deref())?.place(option, network, graph.params())?;
+    let graph = graph().context(option.to_owned())?;
+    let (network, key_option) = (graph.name(), format!("{option}-key"));
+    let checkpoint = Checkpoint::open(path, key.as_deref())?.place(&key_option, network, graph.params())?;
     for remark in checkpoint.remarks(graph.params()) {
         eprintln!("note: {network} of '{}': {remark}", path.display());
     }

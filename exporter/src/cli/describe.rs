@@ -4,12 +4,19 @@ use std::process::ExitCode;
 
 use anomalens_models::graph::describe::{Description, Layer, describe};
 use anomalens_models::nets;
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{Method, Preset};
 
 pub fn run(preset: &str) -> anyhow::Result<ExitCode> {
     let preset = Preset::load(preset)?;
     println!("{}: {}", preset.name, preset.description);
-    for graph in [nets::unet(&preset)?, nets::classifier(&preset)?] {
+    let graphs = match &preset.method {
+        Method::Guided(_) => vec![nets::unet(&preset)?, nets::classifier(&preset)?],
+        Method::Vae(_) => vec![nets::vae(&preset)?],
+        Method::FixedPointGan(_) => {
+            vec![nets::fixed_point_generator(&preset)?, nets::fixed_point_critic(&preset)?]
+        }
+    };
+    for graph in graphs {
         println!("\n{}", graph.name());
         print(&describe(&graph));
     }

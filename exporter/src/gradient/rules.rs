@@ -64,6 +64,22 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             let positive = b.primitive(P::Sign, &[y])?;
             b.mul(g, positive)?
         }
+        // The slope is 1 where x > 0, s where x < 0: (1 + s)/2 + (1 − s)/2 · sign x.
+        P::LeakyRelu { slope } => {
+            let slope = f64::from(*slope);
+            let sign = b.primitive(P::Sign, &[x(0)])?;
+            let half = b.scale(sign, 0.5 * (1.0 - slope))?;
+            let middle = b.scalar(0.5 * (1.0 + slope));
+            let slope = b.add(half, middle)?;
+            b.mul(g, slope)?
+        }
+        P::Exp => b.mul(g, y)?,
+        // d tanh x = (1 − tanh² x) dx.
+        P::Tanh => {
+            let square = b.mul(y, y)?;
+            let part = b.mul(g, square)?;
+            b.sub(g, part)?
+        }
         P::Cos => {
             let sin = b.primitive(P::Sin, &[x(0)])?;
             let part = b.mul(g, sin)?;

@@ -64,6 +64,14 @@ fn cases() -> Vec<Case> {
         },
         Case { name: "Sigmoid", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Sigmoid, x, z) },
         Case { name: "Relu", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Relu, x, z) },
+        Case {
+            name: "LeakyRelu",
+            x: &[5],
+            z: &[1],
+            build: |b, x, z| unary(b, Primitive::LeakyRelu { slope: 0.2 }, x, z),
+        },
+        Case { name: "Exp", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Exp, x, z) },
+        Case { name: "Tanh", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Tanh, x, z) },
         Case { name: "Cos", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Cos, x, z) },
         Case { name: "Sin", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Sin, x, z) },
         Case {

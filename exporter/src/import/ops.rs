@@ -46,6 +46,12 @@ static OPS: &[Op] = &[
     op("Sqrt", &[], |c| same(c, Primitive::Sqrt, 1)),
     op("Sigmoid", &[], |c| same(c, Primitive::Sigmoid, 1)),
     op("Relu", &[], |c| same(c, Primitive::Relu, 1)),
+    op("LeakyRelu", &["alpha"], |c| {
+        let slope = c.float("alpha", 0.01);
+        same(c, Primitive::LeakyRelu { slope }, 1)
+    }),
+    op("Exp", &[], |c| same(c, Primitive::Exp, 1)),
+    op("Tanh", &[], |c| same(c, Primitive::Tanh, 1)),
     op("Sign", &[], |c| same(c, Primitive::Sign, 1)),
     op("Cos", &[], |c| same(c, Primitive::Cos, 1)),
     op("Sin", &[], |c| same(c, Primitive::Sin, 1)),

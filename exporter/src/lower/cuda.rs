@@ -210,7 +210,7 @@ fn primitive(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
             let y = out.make(id, form);
             out.node("", op.name(), inputs, vec![y], vec![]);
         }
-        P::Sqrt | P::Sigmoid | P::Relu | P::Sign | P::Cos | P::Sin if is_last => {
+        P::Sqrt | P::Sigmoid | P::Relu | P::Exp | P::Tanh | P::Sign | P::Cos | P::Sin if is_last => {
             let (x, y) = (operand(out, 0), out.make(id, form));
             out.node("", op.name(), vec![x], vec![y], vec![]);
         }
@@ -256,6 +256,9 @@ fn primitive(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
         | P::Sqrt
         | P::Sigmoid
         | P::Relu
+        | P::LeakyRelu { .. }
+        | P::Exp
+        | P::Tanh
         | P::Sign
         | P::Cos
         | P::Sin

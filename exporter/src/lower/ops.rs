@@ -27,10 +27,13 @@ pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primiti
         | P::Sqrt
         | P::Sigmoid
         | P::Relu
+        | P::Exp
+        | P::Tanh
         | P::Sign
         | P::Cos
         | P::Sin
         | P::MatMul => emit(out, id, node, vec![], vec![]),
+        P::LeakyRelu { slope } => emit(out, id, node, vec![], vec![float("alpha", *slope)]),
         P::Cast => {
             let to = element_type(node.ty.dtype, out.computes_in(node));
             emit(out, id, node, vec![], vec![int("to", i64::from(to))]);

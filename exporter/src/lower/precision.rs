@@ -30,6 +30,8 @@ pub(super) fn rule(op: &Primitive) -> Rule {
         | P::Cast
         | P::Div
         | P::Sqrt
+        | P::Exp
+        | P::Tanh
         | P::Cos
         | P::Sin
         | P::Softmax { .. }
@@ -45,6 +47,7 @@ pub(super) fn rule(op: &Primitive) -> Rule {
         | P::Mul
         | P::Sigmoid
         | P::Relu
+        | P::LeakyRelu { .. }
         | P::Sign
         | P::AveragePool { .. }
         | P::Resize { .. }

@@ -34,7 +34,8 @@ const SCHEMA: &str = "https://github.com/Project-MONAI/MONAI-extra-test-data/rel
 pub(super) fn write(package: &Package<'_>) -> Result<(), PackageError> {
     let manifest = &package.manifest;
     if !manifest.has(UNET) {
-        return Err(PackageError::NoUnet { bundle: package.bundle.display().to_string() });
+        let method = manifest.preset.method.name();
+        return Err(PackageError::NoUnet { bundle: package.bundle.display().to_string(), method });
     }
     for folder in ["configs", "models", "docs"] {
         package.make(folder)?;

@@ -126,6 +126,9 @@ fn macs(graph: &Graph, node: &Node) -> u64 {
         | P::Sqrt
         | P::Sigmoid
         | P::Relu
+        | P::LeakyRelu { .. }
+        | P::Exp
+        | P::Tanh
         | P::Sign
         | P::Cos
         | P::Sin

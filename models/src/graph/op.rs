@@ -51,6 +51,15 @@ pub enum Primitive {
     Sigmoid,
     /// max(x, 0).
     Relu,
+    /// x above 0, slope · x below.
+    LeakyRelu {
+        /// The slope, in [0, 1).
+        slope: f32,
+    },
+    /// e^x.
+    Exp,
+    /// tanh x.
+    Tanh,
     /// 1 above 0, −1 below, 0 at 0.
     Sign,
     /// cos x.
@@ -174,6 +183,9 @@ impl Primitive {
             Self::Sqrt => "Sqrt",
             Self::Sigmoid => "Sigmoid",
             Self::Relu => "Relu",
+            Self::LeakyRelu { .. } => "LeakyRelu",
+            Self::Exp => "Exp",
+            Self::Tanh => "Tanh",
             Self::Sign => "Sign",
             Self::Cos => "Cos",
             Self::Sin => "Sin",

@@ -56,7 +56,16 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
             [a, b] => a.broadcast(b).ok_or_else(|| "two shapes that broadcast".into()),
             _ => Err("two values".into()),
         },
-        P::Sqrt | P::Sigmoid | P::Relu | P::Sign | P::Cos | P::Sin => Ok(one(shapes)?.clone()),
+        P::LeakyRelu { slope } if !(0.0..1.0).contains(slope) => Err("a slope in [0, 1)".into()),
+        P::Sqrt
+        | P::Sigmoid
+        | P::Relu
+        | P::LeakyRelu { .. }
+        | P::Exp
+        | P::Tanh
+        | P::Sign
+        | P::Cos
+        | P::Sin => Ok(one(shapes)?.clone()),
         P::Softmax { axis } | P::LogSoftmax { axis } => {
             let x = one(shapes)?;
             x.len(*axis).map(|_| x.clone()).ok_or(format!("an axis {axis} that is not the batch"))

@@ -61,7 +61,29 @@ fn conv_from(
     let channels = channels(b, x);
     let weight = b.param("weight", &[out, channels, kernel, kernel], init);
     let bias = b.param("bias", &[out], init);
-    b.primitive(Primitive::Conv { stride, pad: kernel / 2 }, &[x, weight, bias])
+    let pad = same(kernel);
+    b.primitive(Primitive::Conv { stride, pad }, &[x, weight, bias])
+}
+
+/// The zeros around an image with which a convolution keeps its size, or halves it at stride 2.
+pub(super) fn same(kernel: usize) -> usize {
+    (kernel - 1) / 2
+}
+
+/// Convolution without bias; parameter `weight`.
+pub(super) fn bare_conv(
+    b: &mut Builder,
+    x: NodeId,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+) -> Result<NodeId, GraphError> {
+    let channels = channels(b, x);
+    let init = Init::FanIn(channels * kernel * kernel);
+    let weight = b.param("weight", &[out, channels, kernel, kernel], init);
+    let bias = b.vector(vec![0.0; out]);
+    b.primitive(Primitive::Conv { stride, pad }, &[x, weight, bias])
 }
 
 /// Linear layer, `[N, I]` → `[N, out]`; parameters `weight` and `bias`.

@@ -5,6 +5,20 @@ fn tiny_with(lines: &str) -> Result<Preset, PresetError> {
     Preset::parse("test", &format!("{}{lines}", include_str!("../../presets/tiny.toml")))
 }
 
+/// They translate the images that the demos do.
+#[test]
+fn the_demos_of_the_comparison_methods_take_the_demos_images() {
+    for (demo, others) in [
+        ("demo", ["demo-vae", "demo-fpgan"]),
+        ("demo-radiograph", ["demo-radiograph-vae", "demo-radiograph-fpgan"]),
+    ] {
+        let image = Preset::load(demo).unwrap().image;
+        for other in others {
+            assert_eq!(Preset::load(other).unwrap().image, image, "{other}");
+        }
+    }
+}
+
 fn steps(preset: &Preset) -> (Option<usize>, f64) {
     let TranslateDefaults { steps, spacing, .. } = preset.guided().unwrap().translate;
     (steps, spacing)

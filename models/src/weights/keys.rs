@@ -45,7 +45,7 @@ impl fmt::Display for KeyMismatch {
         match &self.nested {
             Some(key) => write!(
                 f,
-                "; the network stands under the key '{key}': name it (--unet-key or --classifier-key)"
+                "; the network stands under the key '{key}': name it (--unet-key, --classifier-key or --network-key)"
             ),
             None => write!(
                 f,

@@ -5,10 +5,12 @@ use anomalens_models::manifest::{FORMAT, FileEntry, Verification, WEIGHTS};
 use super::*;
 use crate::engine::{EngineChoice, EngineOptions};
 use crate::testing::images;
-use crate::testing::onnx::{write_classifier, write_unet, write_weights};
-use crate::translate::{self, TranslateError};
+use crate::testing::onnx::{write_classifier, write_network, write_unet, write_weights};
+use crate::translate::{self, TranslateError, heal};
 use anomalens_method::ddim::GradientScale;
 use anomalens_method::translate::{self as method, Options};
+use anomalens_models::image::UnitImage;
+use anomalens_models::preset::VaeConfig;
 
 pub(crate) fn manifest(preset: &Preset, gate: &str) -> Manifest {
     Manifest {
@@ -35,7 +37,7 @@ fn preset() -> Preset {
 
 /// Writes the manifest, with the hash of every file that is there.
 fn seal(folder: &Path, manifest: &mut Manifest) {
-    for file in [UNET, CLASSIFIER_GRADIENT, WEIGHTS] {
+    for file in [UNET, CLASSIFIER_GRADIENT, NETWORK, WEIGHTS] {
         if folder.join(file).exists() {
             manifest.files.insert(file.into(), FileEntry::of(&folder.join(file)).unwrap());
         }
@@ -57,6 +59,25 @@ fn bundle() -> tempfile::TempDir {
     folder
 }
 
+fn pair(bundle: &mut Bundle) -> &mut GuidedPair {
+    bundle.guided().unwrap().1
+}
+
+/// A bundle of a network that makes images healthy in one pass.
+fn one_pass() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_weights(folder.path(), 4);
+    write_network(&folder.path().join(NETWORK), 4, 4, false);
+    seal(folder.path(), &mut manifest(&vae(), "quick"));
+    folder
+}
+
+/// The images of [`preset`], by an autoencoder.
+fn vae() -> Preset {
+    let config = VaeConfig { widths: vec![8, 8], latent_channels: 1 };
+    Preset { method: Method::Vae(config), ..preset() }
+}
+
 fn refused(folder: &Path) -> OpenError {
     Bundle::open(folder, tract().as_ref(), false).map(drop).expect_err("this bundle must be refused")
 }
@@ -67,14 +88,65 @@ fn a_bundle_gives_eps_and_gradient() {
     let mut bundle = Bundle::open(folder.path(), tract().as_ref(), false).unwrap();
     let x = images((2, 4, 4, 4));
     let (t, y) = (Timestep::new(7), ClassLabel::new(1));
-    let eps = bundle.unet.as_mut().unwrap().eps(&x, t, y).unwrap();
-    let gradient = bundle.classifier.as_mut().unwrap().gradient(&x, t, y).unwrap();
+    let eps = pair(&mut bundle).unet.as_mut().unwrap().eps(&x, t, y).unwrap();
+    let gradient = pair(&mut bundle).classifier.as_mut().unwrap().gradient(&x, t, y).unwrap();
     assert_eq!(eps.dim(), x.dim(), "the first C channels of the output");
     for ((n, c, h, w), x) in x.indexed_iter() {
         assert!((eps[[n, c, h, w]] - (x * (c + 1) as f32 + 17.0)).abs() < 1e-4);
         assert_eq!(gradient[[n, c, h, w]], 1.0 - x);
     }
     assert_eq!(bundle.hash, Manifest::bundle_hash(folder.path()).unwrap());
+}
+
+fn unit_images(n: usize) -> Vec<UnitImage> {
+    images((n, 4, 4, 4)).outer_iter().map(|image| UnitImage::new("test", image.to_owned()).unwrap()).collect()
+}
+
+#[test]
+fn a_bundle_of_one_pass_makes_images_healthy() {
+    let folder = one_pass();
+    let mut bundle = Bundle::open(folder.path(), tract().as_ref(), false).unwrap();
+    let images = unit_images(3);
+    let healed = heal(&mut bundle, &images, 2, &mut |_, _| std::ops::ControlFlow::Continue(())).unwrap();
+    // The weights are 1, 2, 3, 4: the map is the sum over channels of (weight - 1) x.
+    for (i, image) in images.iter().enumerate() {
+        for ((c, h, w), x) in image.pixels().indexed_iter() {
+            assert!((healed.healthy[[i, c, h, w]] - x * (c + 1) as f32).abs() < 1e-6);
+        }
+        for ((h, w), found) in healed.maps[i].values().indexed_iter() {
+            let expected: f32 = (0..4).map(|c| c as f32 * image.pixels()[[c, h, w]]).sum();
+            assert!((found - expected).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn methods_are_not_mixed_up() {
+    let (guided, healer) = (bundle(), one_pass());
+    let images = unit_images(1);
+    let mut bundle = Bundle::open(healer.path(), tract().as_ref(), false).unwrap();
+    let options = Options::defaults(&preset()).unwrap();
+    let go_on = std::ops::ControlFlow::Continue(());
+    let error = translate::translate(&mut bundle, &images, &options, &mut |_| go_on).unwrap_err();
+    assert!(matches!(&error, TranslateError::NotGuided { found: MethodName::Vae, .. }), "{error}");
+    let mut bundle = Bundle::open(guided.path(), tract().as_ref(), false).unwrap();
+    let error = heal(&mut bundle, &images, 1, &mut |_, _| go_on).unwrap_err();
+    assert!(matches!(&error, TranslateError::NotOnePass { .. }), "{error}");
+
+    // The files of the one, by the manifest of the other.
+    seal(guided.path(), &mut manifest(&vae(), "quick"));
+    let error = refused(guided.path());
+    assert!(matches!(&error, OpenError::NoNetwork { method: MethodName::Vae, .. }), "{error}");
+    // A network that must be told something else, or takes other images.
+    for (channels, labelled, difference) in [(4, true, "input y"), (3, false, "input x")] {
+        write_network(&healer.path().join(NETWORK), channels, 4, labelled);
+        write_weights(healer.path(), channels);
+        seal(healer.path(), &mut manifest(&vae(), "quick"));
+        match refused(healer.path()) {
+            OpenError::ForeignGraph { file, what, .. } => assert_eq!((file, &*what), (NETWORK, difference)),
+            other => panic!("{other}"),
+        }
+    }
 }
 
 #[test]
@@ -87,8 +159,9 @@ fn an_unconditional_unet_is_given_no_label() {
     seal(folder.path(), &mut manifest(&preset, "quick"));
     let mut bundle = Bundle::open(folder.path(), tract().as_ref(), false).unwrap();
     let x = images((1, 4, 4, 4));
-    bundle.unet.as_mut().unwrap().eps(&x, Timestep::new(0), ClassLabel::new(1)).unwrap();
-    assert!(bundle.classifier.is_none());
+    let pair = pair(&mut bundle);
+    pair.unet.as_mut().unwrap().eps(&x, Timestep::new(0), ClassLabel::new(1)).unwrap();
+    assert!(pair.classifier.is_none());
 }
 
 #[test]
@@ -244,10 +317,7 @@ fn onnx_runtime_runs_portable_f16_on_the_processor() {
 
 #[test]
 fn translation_wants_the_parts_that_it_uses() {
-    let images: Vec<_> = images((1, 4, 4, 4))
-        .outer_iter()
-        .map(|image| anomalens_models::image::UnitImage::new("test", image.to_owned()).unwrap())
-        .collect();
+    let images = unit_images(1);
     let run = |folder: &Path, change: fn(&mut Options)| {
         let mut bundle = Bundle::open(folder, tract().as_ref(), false).unwrap();
         let mut options = Options::defaults(&bundle.manifest.preset).unwrap();

@@ -172,6 +172,34 @@ pub(crate) fn write_classifier(path: &Path, channels: usize, size: usize, nan: b
     );
 }
 
+/// `healthy = x * weight`, and y more if `labelled`.
+pub(crate) fn write_network(path: &Path, channels: usize, size: usize, labelled: bool) {
+    let (c, s) = (Some(channels), Some(size));
+    let mut nodes = vec![node("Mul", &["x", "weight"], "weighted", None)];
+    let mut input = vec![port("x", F32, &[None, c, s, s])];
+    if labelled {
+        input.push(port("y", I64, &[None]));
+        nodes.extend([
+            node("Cast", &["y"], "y_f32", Some(("to", i64::from(F32)))),
+            node("Reshape", &["y_f32", "column"], "y_column", None),
+            node("Add", &["weighted", "y_column"], "healthy", None),
+        ]);
+    } else {
+        nodes.push(node("Identity", &["weighted"], "healthy", None));
+    }
+    write(
+        path,
+        GraphProto {
+            name: "network".into(),
+            node: nodes,
+            initializer: vec![outside(channels), ints("column", &[-1, 1, 1, 1])],
+            input,
+            output: vec![port("healthy", F32, &[None, c, s, s])],
+            ..Default::default()
+        },
+    );
+}
+
 /// `out` = `x` [N, 1, length], each sample normalised over its values.
 pub(crate) fn write_norm(path: &Path, length: usize) {
     let dims = [None, Some(1), Some(length)];

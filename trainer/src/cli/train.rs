@@ -1,4 +1,4 @@
-//! `anomalens-train ddpm` and `anomalens-train classifier`.
+//! `anomalens-train ddpm`, `classifier`, `vae` and `fpgan`.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -240,10 +240,8 @@ impl TrainArgs {
     /// The preset and these options, resolved.
     fn settings(&self, network: Network, device: tch::Device) -> anyhow::Result<Settings> {
         let preset = Preset::load(&self.preset).map_err(|e| Usage(e.into()))?;
-        let recipe = self.recipe.over(match network {
-            Network::Ddpm => &preset.train.ddpm,
-            Network::Classifier => &preset.train.classifier,
-        });
+        network.timesteps(&preset).map_err(|e| Usage(e.into()))?;
+        let recipe = self.recipe.over(network.recipe(&preset.train));
         let start_from = match &self.start_from {
             Some(OrNone(file)) => file.as_deref().map(Start::open).transpose()?,
             None if recipe.start_from_ddpm => {

@@ -5,15 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anomalens_models::graph::describe;
-use anomalens_models::nets;
-use anomalens_models::preset::{Guided, ImageSpec, Method, Preset, Recipe};
+use anomalens_models::preset::{Guided, Method, Preset, Recipe};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::batches::{self, Batch};
+use crate::batches::Batch;
 use crate::error::TrainError;
 use crate::interpret::{InterpretError, Precision};
-use crate::task::{Network, Task};
+use crate::task::{Network, Part, Phase, Task};
 use crate::weights::Named;
 
 /// Bytes that a step holds for each image, over the bytes of all values of the graph in f32. Measured as growth of the
@@ -51,12 +50,10 @@ pub(super) fn size(
     recipe: &Recipe,
     precision: Precision,
 ) -> Result<Size, TrainError> {
-    let graph = match network {
-        Network::Ddpm => nets::unet(preset)?,
-        Network::Classifier => nets::classifier(preset)?,
-    };
-    let counted = describe::describe(&graph);
-    let params = counted.params as u64;
+    let task = network.task(preset, recipe, Device::Cpu)?;
+    let counted = describe::describe(task.graph());
+    let params: usize = task.params().iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+    let params = params as u64;
     let copies = if recipe.ema.is_some() { 5 } else { 4 };
     let kept = if precision == Precision::Bf16 { KEPT_BF16 } else { KEPT_F32 };
     let at_once = recipe.batch.div_ceil(recipe.accumulate);
@@ -83,30 +80,30 @@ pub(super) fn logged(run: &Path) -> Option<(usize, f64)> {
 pub(super) fn measure(
     network: Network,
     preset: &Preset,
+    recipe: &Recipe,
     at_once: usize,
     device: Device,
     precision: Precision,
 ) -> Result<f64, TrainError> {
     let begun = Instant::now();
     let mut points: Vec<(f64, f64)> = Vec::new();
-    let guided = preset.guided()?;
-    for (side, images) in workloads(guided, preset.image.size, at_once) {
-        let small = scaled(preset, guided, side);
-        let task = Task::new(network, &small, device)?;
+    for (side, images) in workloads(preset, at_once) {
+        let small = scaled(preset, side);
+        let task = network.task(&small, recipe, device)?;
+        let task = task.as_ref();
         let macs = (describe::describe(task.graph()).macs * images as u64) as f64;
         let left = MEASURE.saturating_sub(begun.elapsed()).as_secs_f64();
         if !points.is_empty() && 2.0 * extrapolated(&points, macs) > left {
             break;
         }
         let batch = noise_images(&small, images, device);
-        let model = random(&task, device);
+        let model = random(task, device);
         // The first makes what later ones find ready.
-        step(&task, &model, &batch, precision)?;
-        let started = Instant::now();
-        step(&task, &model, &batch, precision)?;
-        points.push((macs, started.elapsed().as_secs_f64().max(1e-9)));
+        step(task, &model, &batch, precision)?;
+        let seconds = step(task, &model, &batch, precision)?;
+        points.push((macs, seconds.max(1e-9)));
     }
-    let whole = describe::describe(Task::new(network, preset, device)?.graph()).macs * at_once as u64;
+    let whole = describe::describe(network.task(preset, recipe, device)?.graph()).macs * at_once as u64;
     Ok(extrapolated(&points, whole as f64))
 }
 
@@ -120,12 +117,20 @@ fn extrapolated(points: &[(f64, f64)], macs: f64) -> f64 {
 }
 
 /// Sides and numbers of images to try, ascending in work.
-fn workloads(Guided { unet, classifier, .. }: &Guided, full: usize, at_once: usize) -> Vec<(usize, usize)> {
-    let levels = unet.channel_mult.len().max(classifier.channel_mult.len());
+fn workloads(preset: &Preset, at_once: usize) -> Vec<(usize, usize)> {
+    let full = preset.image.size;
+    let (halvings, attended) = match &preset.method {
+        Method::Guided(Guided { unet, classifier, .. }) => {
+            let levels = unet.channel_mult.len().max(classifier.channel_mult.len());
+            let attended = unet.attention_resolutions.iter().chain(&classifier.attention_resolutions);
+            (levels - 1, attended.copied().collect())
+        }
+        Method::Vae(vae) => (vae.widths.len() - 1, Vec::new()),
+        Method::FixedPointGan(gan) => (gan.critic_levels.max(2), Vec::new()),
+    };
     let fits = |side: &usize| {
-        let attended = unet.attention_resolutions.iter().chain(&classifier.attention_resolutions);
-        let whole = |resolution: usize| (resolution * side).is_multiple_of(full);
-        side.is_multiple_of(1 << (levels - 1)) && attended.copied().all(whole)
+        let whole = |resolution: &usize| (resolution * side).is_multiple_of(full);
+        side.is_multiple_of(1 << halvings) && attended.iter().all(whole)
     };
     let halves = std::iter::successors(Some(full), |side| side.is_multiple_of(2).then_some(side / 2));
     let mut sides: Vec<usize> =
@@ -138,13 +143,17 @@ fn workloads(Guided { unet, classifier, .. }: &Guided, full: usize, at_once: usi
 }
 
 /// The same networks for smaller images: attention stays in the same blocks.
-fn scaled(preset: &Preset, guided: &Guided, side: usize) -> Preset {
-    let mut small = guided.clone();
-    for resolutions in [&mut small.unet.attention_resolutions, &mut small.classifier.attention_resolutions] {
-        resolutions.iter_mut().for_each(|resolution| *resolution = *resolution * side / preset.image.size);
+fn scaled(preset: &Preset, side: usize) -> Preset {
+    let mut small = preset.clone();
+    small.image.size = side;
+    if let Ok(Guided { unet, classifier, .. }) = small.guided_mut() {
+        for resolutions in [&mut unet.attention_resolutions, &mut classifier.attention_resolutions] {
+            resolutions
+                .iter_mut()
+                .for_each(|resolution| *resolution = *resolution * side / preset.image.size);
+        }
     }
-    let image = ImageSpec { size: side, ..preset.image.clone() };
-    Preset { image, method: Method::Guided(small), ..preset.clone() }
+    small
 }
 
 fn noise_images(preset: &Preset, images: usize, device: Device) -> Batch {
@@ -156,25 +165,38 @@ fn noise_images(preset: &Preset, images: usize, device: Device) -> Batch {
     }
 }
 
-fn random(task: &Task, device: Device) -> Named {
-    let tensors = task.graph().params().iter().map(|spec| {
+fn random(task: &dyn Task, device: Device) -> Named {
+    let tensors = task.params().into_iter().map(|spec| {
         let shape: Vec<i64> = spec.shape.iter().map(|&length| length as i64).collect();
         let values = Tensor::randn(shape, (Kind::Float, device)) * 0.02;
-        (spec.name.clone(), values.set_requires_grad(true))
+        (spec.name, values.set_requires_grad(true))
     });
     Named::new(tensors.collect())
 }
 
-/// Forwards and backwards.
-fn step(task: &Task, model: &Named, batch: &Batch, precision: Precision) -> Result<(), TrainError> {
-    let (t, noise) = batches::noise(&batch.images, task.timesteps(), 0, 0);
-    let loss = task.loss(model, batch, &t, task.timesteps(), &noise, precision)?;
-    loss.total.f_backward().map_err(|source| {
-        let graph = task.graph().name().to_owned();
-        InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source: source.into() }
-    })?;
-    if let Device::Cuda(index) = loss.total.device() {
-        tch::Cuda::synchronize(index as i64);
+/// Steps that a cycle of phases is counted over: enough for every kind of step.
+const CYCLE: usize = 10;
+
+/// Forwards and backwards of each phase; the seconds of a step, phases that not every step has counted by their share.
+fn step(task: &dyn Task, model: &Named, batch: &Batch, precision: Precision) -> Result<f64, TrainError> {
+    let phases: Vec<Phase> = (1..=CYCLE).flat_map(|step| task.phases(step)).collect();
+    let mut parts: Vec<Part> = phases.iter().map(|phase| phase.part).collect();
+    parts.sort_unstable();
+    parts.dedup();
+    let drawn = task.draw(batch, 0, 0);
+    let mut seconds = 0.0;
+    for part in parts {
+        let begun = Instant::now();
+        let loss = task.loss(part, model, batch, &drawn, precision)?;
+        loss.total.f_backward().map_err(|source| {
+            let graph = task.graph().name().to_owned();
+            InterpretError::Torch { graph, scope: "loss".into(), op: "backward", source: source.into() }
+        })?;
+        if let Device::Cuda(index) = loss.total.device() {
+            tch::Cuda::synchronize(index as i64);
+        }
+        let times = phases.iter().filter(|phase| phase.part == part).count();
+        seconds += begun.elapsed().as_secs_f64() * times as f64 / CYCLE as f64;
     }
-    Ok(())
+    Ok(seconds)
 }

@@ -1,4 +1,4 @@
-//! The tables `[ddpm]` and `[classifier]`: options of `anomalens-train` by their names, with _ for -.
+//! The tables `[ddpm]`, `[classifier]`, `[vae]` and `[fpgan]`: options of `anomalens-train` by their names, with _ for -.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anomalens_models::preset::{Preset, Recipe, RecipeFault};
+use anomalens_models::preset::{Method, Preset, Recipe, RecipeFault};
 
 use super::error::FitError;
 use super::options::Options;
@@ -20,7 +20,7 @@ pub struct Plan {
     pub output: PathBuf,
     /// The networks.
     pub preset: Preset,
-    /// Seed of both trainings.
+    /// Seed of the trainings.
     pub seed: u64,
     /// The steps, in order.
     pub steps: Vec<Step>,
@@ -83,13 +83,14 @@ pub enum State {
 impl Plan {
     /// The steps of a RUN.toml that was read from `file`. Nothing is made or changed.
     ///
-    /// Errors: [`FitError::Preset`], [`FitError::Method`]; [`FitError::Value`] for a recipe that cannot be, or images that are not there.
+    /// Errors: [`FitError::Preset`]; [`FitError::Value`] for a recipe that cannot be, or images that are not there.
     pub fn new(file: &Path, run: &RunFile) -> Result<Self, FitError> {
         let preset = Preset::load(&run.preset)?;
-        let timesteps = preset.guided()?.schedule.timesteps;
         let paths = Paths::new(file, run)?;
-        let ddpm = paths.recipe(timesteps, "ddpm", &run.ddpm, &preset.train.ddpm)?;
-        let classifier = paths.recipe(timesteps, "classifier", &run.classifier, &preset.train.classifier)?;
+        let networks = networks(&preset.method);
+        paths.no_others(&preset, networks)?;
+        let trainings = networks.iter().map(|&network| Ok((network, paths.recipe(&preset, network)?)));
+        let trainings = trainings.collect::<Result<Vec<_>, FitError>>()?;
         let test = run.test.as_ref().map(|test| paths.images("test", test)).transpose()?;
         let mut steps = Vec::new();
         // All images first: what is wrong with them shows before days of training, not after.
@@ -101,9 +102,10 @@ impl Plan {
                 steps.push(paths.synthetic(name, synthetic, preset.image.size));
             }
         }
-        steps.push(paths.train(Network::Ddpm, ddpm)?);
-        steps.push(paths.train(Network::Classifier, classifier)?);
-        steps.push(paths.bundle());
+        for (network, training) in trainings {
+            steps.push(paths.train(network, training)?);
+        }
+        steps.push(paths.bundle(networks));
         steps.extend(test.map(|(cohort, split)| paths.scores(cohort, split)));
         Ok(Self { file: file.to_owned(), output: run.output.clone(), preset, seed: run.seed, steps })
     }
@@ -135,22 +137,13 @@ struct Paths<'a> {
     file: &'a Path,
     run: &'a RunFile,
     cohort: (PathBuf, Option<&'a str>),
-    unet: PathBuf,
-    classifier: PathBuf,
     bundle: PathBuf,
 }
 
 impl<'a> Paths<'a> {
     fn new(file: &'a Path, run: &'a RunFile) -> Result<Self, FitError> {
         let output = &run.output;
-        let mut paths = Self {
-            file,
-            run,
-            cohort: (PathBuf::new(), None),
-            unet: weights(output, Network::Ddpm),
-            classifier: weights(output, Network::Classifier),
-            bundle: output.join("bundle"),
-        };
+        let mut paths = Self { file, run, cohort: (PathBuf::new(), None), bundle: output.join("bundle") };
         paths.cohort = paths.images("cohort", &run.cohort)?;
         Ok(paths)
     }
@@ -174,16 +167,40 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// What differs from the preset's recipe of a network.
+    fn options(&self, network: Network) -> &'a Options {
+        match network {
+            Network::Ddpm => &self.run.ddpm,
+            Network::Classifier => &self.run.classifier,
+            Network::Vae => &self.run.vae,
+            Network::FixedPointGan => &self.run.fpgan,
+        }
+    }
+
+    /// Checks that no options are given for a network that the preset does not have.
+    fn no_others(&self, preset: &Preset, networks: &[Network]) -> Result<(), FitError> {
+        let all = [Network::Ddpm, Network::Classifier, Network::Vae, Network::FixedPointGan];
+        let given = |network: &Network| *self.options(*network) != Options::default();
+        match all.into_iter().filter(|network| !networks.contains(network)).find(given) {
+            Some(network) => {
+                let found =
+                    format!("a table, with preset '{}' of method {}", preset.name, preset.method.name());
+                let own: Vec<&str> = networks.iter().map(|network| network.name()).collect();
+                Err(self.value(
+                    network.name().into(),
+                    found,
+                    format!("options of {} alone", own.join(" and ")),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What one network is trained by.
-    fn recipe(
-        &self,
-        timesteps: usize,
-        table: &str,
-        options: &'a Options,
-        usual: &Recipe,
-    ) -> Result<(Recipe, &'a Options), FitError> {
-        let recipe = options.over(usual);
-        recipe.check(Some(timesteps)).map_err(|RecipeFault { key, found, expected }| {
+    fn recipe(&self, preset: &Preset, network: Network) -> Result<(Recipe, &'a Options), FitError> {
+        let (table, options) = (network.name(), self.options(network));
+        let recipe = options.over(network.recipe(&preset.train));
+        recipe.check(network.timesteps(preset)?).map_err(|RecipeFault { key, found, expected }| {
             self.value(format!("{table}.{key}"), found, expected)
         })?;
         if let (true, Some(start)) = (options.start_from_ddpm == Some(true), &options.start_from) {
@@ -223,7 +240,7 @@ impl<'a> Paths<'a> {
         arguments.extend(options.words());
         let mut start = options.start_from.clone();
         if start.is_none() && network == Network::Classifier && recipe.start_from_ddpm {
-            start = Some(self.unet.clone());
+            start = Some(weights(&self.run.output, Network::Ddpm));
         }
         if recipe.start_from_ddpm && network == Network::Ddpm {
             let expected = "false: only the classifier starts so";
@@ -233,11 +250,12 @@ impl<'a> Paths<'a> {
         option(&mut arguments, "--start-from", start.as_ref().map(|file| file.display()));
         option(&mut arguments, "--start-from", none.then_some("none"));
         // The diffusion model comes first: while it is trained there is no classifier to translate with.
-        if let (Some(validation), Network::Classifier) = (&self.run.validation, network) {
+        if let Some(validation) = self.run.validation.as_ref().filter(|_| network != Network::Ddpm) {
             let (cohort, split) = self.images("validation", &validation.of)?;
             option(&mut arguments, "--validation", Some(cohort.display()));
             option(&mut arguments, "--validation-split", split);
-            option(&mut arguments, "--partner", Some(self.unet.display()));
+            let partner = (network == Network::Classifier).then(|| weights(&self.run.output, Network::Ddpm));
+            option(&mut arguments, "--partner", partner.as_ref().map(|file| file.display()));
             option(&mut arguments, "--validation-images", validation.images);
             option(&mut arguments, "--validate-every", validation.every);
         }
@@ -249,18 +267,26 @@ impl<'a> Paths<'a> {
         Ok(Step { name, work, program, arguments, folder, result, begun, made_of: vec![] })
     }
 
-    fn bundle(&self) -> Step {
+    fn bundle(&self, networks: &[Network]) -> Step {
         let made = &self.run.bundle;
         let folder = self.bundle.clone();
         let mut arguments = words(&["bundle", "--preset", &self.run.preset]);
-        option(&mut arguments, "--unet", Some(self.unet.display()));
-        option(&mut arguments, "--classifier", Some(self.classifier.display()));
+        let files: Vec<PathBuf> =
+            networks.iter().map(|&network| weights(&self.run.output, network)).collect();
+        for (network, file) in networks.iter().zip(&files) {
+            let name = match network {
+                Network::Ddpm => "--unet",
+                Network::Classifier => "--classifier",
+                Network::Vae | Network::FixedPointGan => "--network",
+            };
+            option(&mut arguments, name, Some(file.display()));
+        }
         option(&mut arguments, "-o", Some(folder.display()));
         option(&mut arguments, "--gate", Some(made.gate.name()));
         option(&mut arguments, "--note", made.note.as_ref());
         option(&mut arguments, "--card", made.card.as_ref().map(|card| card.display()));
         let result = folder.join("manifest.json");
-        let made_of = [&self.unet, &self.classifier].into_iter().chain(&made.card).cloned().collect();
+        let made_of = files.into_iter().chain(made.card.clone()).collect();
         let (work, program) = (Work::Bundle, "anomalens-export");
         Step { name: "bundle", work, program, arguments, begun: result.clone(), result, folder, made_of }
     }
@@ -277,12 +303,21 @@ impl<'a> Paths<'a> {
             work: Work::Scores,
             program: "anomalens",
             arguments,
-            // The last of its three files.
+            // Written last.
             result: folder.join("sheet.png"),
             begun: folder.join("parts/settings.json"),
             folder,
             made_of: vec![self.bundle.join("manifest.json"), cohort.join("cohort.json")],
         }
+    }
+}
+
+/// The networks that a method is made of, in the order in which they are trained.
+fn networks(method: &Method) -> &'static [Network] {
+    match method {
+        Method::Guided(_) => &[Network::Ddpm, Network::Classifier],
+        Method::Vae(_) => &[Network::Vae],
+        Method::FixedPointGan(_) => &[Network::FixedPointGan],
     }
 }
 

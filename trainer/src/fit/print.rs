@@ -86,7 +86,7 @@ fn training(
             let device = choice.open()?;
             allow_tf32(precision == Precision::Tf32);
             options.threads.into_iter().for_each(tch::set_num_threads);
-            let seconds = estimate::measure(network, &plan.preset, size.at_once, device, precision)?;
+            let seconds = estimate::measure(network, &plan.preset, recipe, size.at_once, device, precision)?;
             (0, size.at_once as f64 / seconds, format!("measured now on {choice} in {}", precision.name()))
         }
     };

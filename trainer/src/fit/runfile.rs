@@ -17,12 +17,12 @@ pub struct RunFile {
     pub preset: String,
     /// The folder of everything that is made.
     pub output: PathBuf,
-    /// Seed of both trainings.
+    /// Seed of the trainings.
     #[serde(default)]
     pub seed: u64,
     /// What is learnt from.
     pub cohort: Images,
-    /// Images that the classifier's run translates on the way.
+    /// Images that a run translates on the way: the classifier's, or that of a one-pass method.
     pub validation: Option<Validation>,
     /// Images that the bundle is scored on.
     pub test: Option<Images>,
@@ -32,6 +32,12 @@ pub struct RunFile {
     /// What differs from the preset's recipe of the classifier.
     #[serde(default)]
     pub classifier: Options,
+    /// What differs from the preset's recipe of the variational autoencoder.
+    #[serde(default)]
+    pub vae: Options,
+    /// What differs from the preset's recipe of the Fixed-Point GAN.
+    #[serde(default)]
+    pub fpgan: Options,
     /// The bundle.
     #[serde(default)]
     pub bundle: BundleTable,
@@ -87,7 +93,7 @@ impl Anatomy {
     }
 }
 
-/// Images that the classifier's run translates on the way, and how often.
+/// Images that a run translates on the way, and how often.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "ValidationTable")]
 pub struct Validation {

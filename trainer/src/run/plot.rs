@@ -31,7 +31,7 @@ enum Values {
 }
 
 /// The first is drawn large. One without a value is left out.
-const PANELS: [Panel; 6] = [
+const PANELS: [Panel; 11] = [
     Panel {
         title: "loss of the noise predictor (logarithmic)",
         values: Values::Logarithm,
@@ -44,6 +44,34 @@ const PANELS: [Panel; 6] = [
         title: "cross-entropy of the classifier, nats",
         values: Values::FromZero,
         lines: &[("cross_entropy", "training"), ("validation_cross_entropy", "held-out images")],
+    },
+    Panel {
+        title: "what the autoencoder loses of a pixel (logarithmic)",
+        values: Values::Logarithm,
+        lines: &[("reconstruction_mse", "mean squared error")],
+    },
+    Panel {
+        title: "latent images: divergence from the standard normal, nats",
+        values: Values::FromZero,
+        lines: &[("divergence", "of an image")],
+    },
+    Panel {
+        title: "what the generator loses of a pixel (logarithmic)",
+        values: Values::Logarithm,
+        lines: &[("identity", "to its own domain"), ("reconstruction", "there and back")],
+    },
+    Panel {
+        title: "the critic (logarithmic)",
+        values: Values::Logarithm,
+        lines: &[("source_distance", "real over made images"), ("gradient_penalty", "gradient penalty")],
+    },
+    Panel {
+        title: "cross-entropy of the domains, nats",
+        values: Values::FromZero,
+        lines: &[
+            ("critic_cross_entropy", "of real images, the critic's"),
+            ("generator_cross_entropy", "of made images, the generator's"),
+        ],
     },
     Panel {
         title: "accuracy by noise level",
@@ -72,7 +100,11 @@ const PANELS: [Panel; 6] = [
     Panel {
         title: "norm of the gradient (logarithmic)",
         values: Values::Logarithm,
-        lines: &[("gradient_norm", "before clipping")],
+        lines: &[
+            ("gradient_norm", "before clipping"),
+            ("critic_gradient_norm", "the critic's"),
+            ("generator_gradient_norm", "the generator's"),
+        ],
     },
 ];
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 use crate::interpret::Precision;
-use crate::task::Network;
+use crate::task::{Diet, Network};
 
 /// What a person decides about a run. But for the last four and `recipe.accumulate` it belongs to the run's identity: a run goes on only with
 /// the same.
@@ -113,7 +113,7 @@ impl Settings {
                 return Err(TrainError::Option { what, found: "0".into(), expected });
             }
         }
-        self.recipe.check(Some(self.preset.guided()?.schedule.timesteps)).map_err(
+        self.recipe.check(self.network.timesteps(&self.preset)?).map_err(
             |RecipeFault { key, found, expected }| TrainError::Option {
                 what: format!("--{}", key.replace('_', "-")),
                 found,
@@ -127,14 +127,19 @@ impl Settings {
         let preset = &self.preset;
         check_fit(preset, cohort)?;
         let counts = cohort.counts();
-        let both = self.network == Network::Classifier || preset.guided()?.unet.classes.is_some();
-        for (class, count) in [("healthy", counts.healthy), ("diseased", counts.diseased)] {
-            if both && count == 0 {
+        let empty = match self.network.diet(preset)? {
+            Diet::Any => None,
+            Diet::Both | Diet::Healthy if counts.healthy == 0 => Some("healthy"),
+            Diet::Both if counts.diseased == 0 => Some("diseased"),
+            Diet::Both | Diet::Healthy => None,
+        };
+        match empty {
+            Some(class) => {
                 let found = counts.healthy + counts.diseased;
-                return Err(TrainError::EmptyClass { cohort: cohort.dir().to_owned(), class, found });
+                Err(TrainError::EmptyClass { cohort: cohort.dir().to_owned(), class, found })
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

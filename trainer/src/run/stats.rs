@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Settings;
 use crate::error::TrainError;
+use crate::task::Diet;
 
 /// Images that the channels' means are taken over, evenly spread.
 const SAMPLE: usize = 500;
@@ -21,6 +22,7 @@ pub(super) fn training(
     curve: Vec<Map<String, Value>>,
 ) -> Result<Stats, TrainError> {
     let counts = cohort.counts();
+    let diet = settings.network.diet(&settings.preset)?;
     let training = Training {
         network: settings.network.name().into(),
         tool: crate::TOOL.into(),
@@ -29,7 +31,7 @@ pub(super) fn training(
             note: cohort.note().into(),
             fingerprint: fingerprint.to_owned(),
             healthy: counts.healthy,
-            diseased: counts.diseased,
+            diseased: if diet == Diet::Healthy { 0 } else { counts.diseased },
             percentile: cohort.percentile(),
             channels: channels(cohort)?,
         },
@@ -38,7 +40,7 @@ pub(super) fn training(
         learning_rate: settings.recipe.learning_rate,
         cosine: settings.recipe.cosine,
         ema: settings.recipe.ema,
-        max_level: Some(settings.recipe.max_level.unwrap_or(settings.preset.guided()?.schedule.timesteps)),
+        max_level: settings.recipe.max_level.or(settings.network.timesteps(&settings.preset)?),
         seed: settings.seed,
         precision: settings.precision.name().into(),
         curve,

@@ -62,6 +62,29 @@ healthy_class = 0
     )
 }
 
+/// A preset of a one-pass method for images of the tests' size.
+pub fn one_pass_text(network: &str) -> String {
+    let (method, table) = match network {
+        "vae" => ("vae", "[vae]\nwidths = [8, 16, 16]\nlatent_channels = 4\n"),
+        _ => (
+            "fixed-point-gan",
+            "[fixed_point_gan]\ngenerator_channels = 8\ngenerator_blocks = 1\ncritic_channels = 8\ncritic_levels = 2\n\
+             classes = 2\nhealthy_class = 0\n",
+        ),
+    };
+    let text = preset_text(SIZE, 32);
+    let (head, image) = text[..text.find("[schedule]").unwrap()].split_once("[image]").unwrap();
+    format!("{head}method = \"{method}\"\n[image]{image}{table}")
+}
+
+/// The preset that a network is trained by in these tests.
+fn preset_file(network: &str) -> String {
+    match network {
+        "vae" | "fpgan" => format!("{network}.toml"),
+        _ => "small.toml".into(),
+    }
+}
+
 /// What a cohort of these tests says about itself.
 fn info(size: usize) -> CohortInfo {
     CohortInfo {
@@ -95,7 +118,7 @@ pub fn write_cohort(dir: &Path, size: usize, labels: &[bool]) {
 /// Seven items of both classes, not a multiple of the batch: epochs end within one.
 pub const LABELS: [bool; 7] = [false, true, false, true, false, true, false];
 
-/// A folder with `cohort` and `small.toml`, gone at the end.
+/// A folder with `cohort` and the presets, gone at the end.
 pub struct Place {
     dir: tempfile::TempDir,
 }
@@ -105,6 +128,9 @@ impl Place {
         let place = Self { dir: tempfile::tempdir().unwrap() };
         write_cohort(&place.path("cohort"), SIZE, &LABELS);
         fs::write(place.path("small.toml"), preset_text(SIZE, 32)).unwrap();
+        for network in ["vae", "fpgan"] {
+            fs::write(place.path(&preset_file(network)), one_pass_text(network)).unwrap();
+        }
         place
     }
 
@@ -115,7 +141,7 @@ impl Place {
     /// `anomalens-train network` on the cohort into `run`; of options that stand twice in `more`, or there and in the
     /// usual ones, the last counts.
     pub fn train(&self, network: &str, run: &str, more: &[&str]) -> Command {
-        let preset = self.path("small.toml").display().to_string();
+        let preset = self.path(&preset_file(network)).display().to_string();
         let mut options = vec!["--preset", &preset, "--batch", "2", "--threads", "1"];
         options.extend(more);
         let pairs = options.as_chunks::<2>().0;
