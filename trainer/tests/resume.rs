@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use support::{Place, checkpoints, half_written, listing, run, start};
 
 /// Enough steps for a kill to fall into training and not only into the program's start.
-const STEPS: [&str; 6] = ["--iterations", "120", "--checkpoint-every", "7", "--log-every", "5"];
+const STEPS: [&str; 6] = ["--iterations", "120", "--checkpoint-every", "7", "--log-every", "7"];
 /// How often each run is killed.
 const KILLS: usize = 4;
 
