@@ -6,6 +6,8 @@
 //! UnitImage [C, H, W] ────────────> translate: anomalens_method over these networks ────────────> AnomalyMap
 //! ```
 //!
+//! A bundle of a comparison method has one network (`Healer`) in place of both.
+//!
 //! This crate sees neither DICOM nor torch: images come in as [`anomalens_models::image::UnitImage`].
 
 pub mod bundle;
