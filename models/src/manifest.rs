@@ -66,11 +66,13 @@ pub struct Manifest {
     /// How each network was trained, as far as its trainer said so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub training: Vec<Training>,
-    /// How a noise level becomes the number that the networks are given: always `max(level - 1, 0)`.
+    /// How a noise level becomes the number that the networks are given: `max(level - 1, 0)`; `none` where a network knows no
+    /// noise levels.
     pub step_convention: String,
     /// Clamp of the predicted x_0, or `none`.
     pub clamp: String,
-    /// Kernels that the U-Net was lowered for: [`PORTABLE`] or [`ORT_CUDA`]. The classifier's gradient is always portable.
+    /// Kernels that the U-Net was lowered for: [`PORTABLE`] or [`ORT_CUDA`]. The classifier's gradient is always portable, and
+    /// so is a network that makes images healthy in one pass.
     pub target: String,
     /// Floating-point type of the U-Net, in its file and as it computes: `f32` or `f16`. The classifier's gradient is
     /// always f32.

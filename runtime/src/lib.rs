@@ -7,6 +7,7 @@
 //! ```
 //!
 //! `sweep` does it for many noise levels and gradient scales, encoding once.
+//! A bundle of a comparison method has one network (`Healer`) in place of both.
 //!
 //! This crate sees neither DICOM nor torch: images come in as [`anomalens_models::image::UnitImage`].
 
