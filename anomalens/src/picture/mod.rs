@@ -130,7 +130,8 @@ impl Scene<'_> {
 
     /// The colour bar: 0 at the bottom, full scale at the top, the threshold as a line in the outline's colour.
     fn legend(&self, canvas: &mut RgbImage, (x, y): (u32, u32), height: u32, full_scale: f32) {
-        text::write(canvas, (x, y), LEGEND, "sum |x - x0|", Style::Plain, TEXT);
+        let what = if self.healthy.is_some() { "sum |x - x0|" } else { "sum |gradient|" };
+        text::write(canvas, (x, y), LEGEND, what, Style::Plain, TEXT);
         let top = y + LABEL;
         for dy in 0..height {
             let colour = inferno(1.0 - dy as f32 / (height - 1) as f32);
