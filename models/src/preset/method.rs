@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{FixedPointGanConfig, Guided, VaeConfig};
 
 /// A method, with its networks.
-#[expect(clippy::large_enum_variant, reason = "a program holds a few presets; a box would be in every reader's way")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a program holds a few presets; a box would be in every reader's way"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
     /// The paper's: encoded to noise, decoded under the guidance of a classifier.
