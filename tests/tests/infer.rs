@@ -220,7 +220,8 @@ fn levels_of_a_classifier_may_be_open() {
         infer("c", None, Some(&classifier), &told(1)).unwrap().preset.guided().unwrap().classifier,
         preset.guided().unwrap().classifier
     );
-    let other = infer("c", None, Some(&classifier), &told(3)).unwrap().preset.guided().unwrap().classifier;
+    let other =
+        infer("c", None, Some(&classifier), &told(3)).unwrap().preset.guided().unwrap().classifier.clone();
     assert_eq!((other.res_blocks, other.channel_mult.len()), (3, 1));
     let error = infer("c", None, Some(&classifier), &told(2)).unwrap_err();
     assert!(matches!(&error, InferError::Answer { option: "--classifier-res-blocks", .. }), "{error}");
