@@ -19,6 +19,7 @@ use anomalens_exporter::target::Target;
 use anomalens_models::graph::reference::{self, Value};
 use anomalens_models::graph::{DType, Graph, ParamSource, Tensor};
 use anomalens_models::nets;
+use anomalens_models::preset::Method;
 use anomalens_models::weights::{Precision, RandomWeights, Weights, WeightsWriter};
 use ndarray::{ArrayD, IxDyn};
 use rand::SeedableRng;
@@ -82,11 +83,19 @@ fn apart(a: &Graph, a_params: &dyn ParamSource, b: &Graph, b_params: &dyn ParamS
 
 #[test]
 fn what_is_lowered_comes_back() {
-    for name in ["tiny", "golden_a", "golden_b"] {
+    for name in ["tiny", "golden_a", "golden_b", "demo-vae", "demo-fpgan"] {
         let preset = load(name);
-        let unet = nets::unet(&preset).unwrap();
-        let gradient = classifier_gradient(&nets::classifier(&preset).unwrap()).unwrap();
-        for graph in [unet, gradient] {
+        let graphs = match preset.method {
+            Method::Guided(_) => {
+                let classifier = nets::classifier(&preset).unwrap();
+                vec![nets::unet(&preset).unwrap(), classifier_gradient(&classifier).unwrap()]
+            }
+            Method::Vae(_) => [nets::vae, nets::one_pass].map(|net| net(&preset).unwrap()).into(),
+            Method::FixedPointGan(_) => {
+                [nets::fixed_point_generator, nets::one_pass].map(|net| net(&preset).unwrap()).into()
+            }
+        };
+        for graph in graphs {
             let folder = tempfile::tempdir().unwrap();
             let weights = RandomWeights::new(3, graph.params());
             let back = import(written(&graph, &weights, folder.path()), folder.path()).unwrap();

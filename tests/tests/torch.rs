@@ -258,7 +258,7 @@ fn the_hybrid_loss_is_the_references() {
 /// ε is detached in the bound: the bound alone gives no gradient to it, but does to the variances.
 #[test]
 fn the_bound_trains_the_variances_alone() {
-    let schedule = Schedule::new(&preset("tiny").schedule).unwrap();
+    let schedule = Schedule::new(&preset("tiny").guided().unwrap().schedule).unwrap();
     let diffusion = Diffusion::new(&schedule, Device::Cpu);
     let shape = [3, 1, 4, 4];
     let options = (Kind::Float, Device::Cpu);

@@ -323,6 +323,9 @@ fn every_primitive_of_the_networks_is_checked() {
         let classifier = nets::classifier(&preset).unwrap();
         graphs.extend([super::classifier_gradient(&classifier).unwrap(), classifier]);
     }
+    let [vae, gan] = ["demo-vae", "demo-fpgan"].map(|name| Preset::load(name).unwrap());
+    graphs.extend([nets::vae(&vae), nets::one_pass(&vae)].map(Result::unwrap));
+    graphs.extend([nets::fixed_point_generator(&gan), nets::fixed_point_critic(&gan)].map(Result::unwrap));
     for node in graphs.iter().map(Graph::expanded).flat_map(|graph| graph.nodes().to_vec()) {
         let name = node.op.name();
         assert!(checked.contains(name) || NONE.contains(&name), "{name} has no case");
