@@ -1,9 +1,11 @@
 //! Which slices a person should see, and how they look: best, median, worst and some between; and healthy ones.
 
 use anomalens_cohort::Cohort;
+use anomalens_plot::Panels;
 use anyhow::Result;
 
 use super::column::{Slice, thresholded};
+use super::gallery::{Shown, middle};
 use super::record::Settings;
 use super::results::Results;
 use super::score::threshold;
@@ -92,6 +94,20 @@ pub fn sheet(cohort: &Cohort, store: &mut Store, results: &Results) -> Result<Sh
     lines.push(format!("{}, {}", origin.tool, listed(&origin.settings)));
     let under = thresholded(cohort.channels()).unwrap_or(0);
     Ok(Sheet { lines, channels: cohort.channels().to_vec(), under, rows })
+}
+
+/// All methods beside each other, on the diseased slice that is in the middle by the first one's Dice, if there is one.
+///
+/// Errors: those of the cohort and the store.
+pub fn methods(cohort: &Cohort, store: &mut Store, results: &Results) -> Result<Option<Panels>> {
+    let ours = &results.methods[0];
+    let dice = |place: usize| ours.slices[place].dice.unwrap_or_default();
+    let Some(place) = middle(results, true, dice) else { return Ok(None) };
+    let all: Vec<usize> = (0..results.methods.len()).collect();
+    let heads = results.methods.iter().map(|method| method.column.name.clone()).collect();
+    let why = format!("the slice in the middle by Dice of {}: {:.3}", ours.column.name, dice(place));
+    let shown = Shown::new(cohort, store, results, place, &all)?;
+    Ok(Some(shown.beside("A diseased slice by every method".to_owned(), heads, false, &why)))
 }
 
 /// What is to be said of a case.

@@ -13,6 +13,7 @@ mod args;
 mod cases;
 pub mod column;
 pub mod figure;
+pub mod gallery;
 mod merge;
 pub mod page;
 mod plan;
@@ -152,6 +153,9 @@ fn conclude(cohort: &Cohort, store: &mut Store, record: Record, out: &Path) -> R
     store.result("volumes.csv", table::volumes_csv(&results).as_bytes())?;
     store.result("summary.json", table::json(&results).as_bytes())?;
     store.result("timings.json", table::timings(&results).as_bytes())?;
+    if let Some(methods) = cases::methods(cohort, store, &results)? {
+        store.result("methods.png", &picture::png(&methods.png()?)?)?;
+    }
     let sheet = cases::sheet(cohort, store, &results)?;
     store.result("report.html", page::html(&results, &sheet)?.as_bytes())?;
     // Last: who finds it, as a recipe's run does, finds everything.

@@ -10,8 +10,8 @@ use ndarray::Axis as Dimension;
 use serde_json::{Map, Value, json};
 
 use super::layout::steps_to;
-use super::pictures::{TILE, bar, brightest};
 use crate::evaluate::column::thresholded;
+use crate::evaluate::gallery::{TILE, bar, brightest};
 use crate::evaluate::name;
 use crate::evaluate::record::{Record, object};
 use crate::evaluate::source::Point;

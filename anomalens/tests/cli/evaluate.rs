@@ -70,8 +70,16 @@ pub fn evaluate(out: &Path, more: &[&str]) -> Run {
 }
 
 /// What an evaluation leaves.
-pub const RESULTS: [&str; 7] =
-    ["parts", "report.html", "results.csv", "sheet.png", "summary.json", "timings.json", "volumes.csv"];
+pub const RESULTS: [&str; 8] = [
+    "methods.png",
+    "parts",
+    "report.html",
+    "results.csv",
+    "sheet.png",
+    "summary.json",
+    "timings.json",
+    "volumes.csv",
+];
 
 /// A CSV file behind its comment.
 pub struct Table {
