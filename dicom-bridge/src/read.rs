@@ -1,9 +1,13 @@
 //! Reading: from a file or a folder to a stack of images.
 
 mod channels;
+mod encoding;
 mod file;
+mod part10;
 mod pixels;
+mod plane;
 mod stack;
+mod syntax;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -15,14 +19,16 @@ use anomalens_models::image::normalise::{CT_FLOOR, NormaliseError, Normaliser};
 use anomalens_models::preset::ImageSpec;
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use ndarray::{Array3, Axis, stack as stack_axis};
+use ndarray::{Array2, Array3, Axis, Zip};
 
 use crate::attributes::text;
 use crate::error::ReadError;
 use crate::geometry::Geometry;
 
+pub use encoding::{Encoding, Table};
 pub(crate) use file::MANUFACTURER;
-pub use pixels::Encoding;
+pub use pixels::StoredPixels;
+use plane::Opened;
 
 /// What is in a file or folder: the series that could be translated, and what was left out and why.
 #[derive(Debug, Clone)]
@@ -73,6 +79,8 @@ pub struct SourceSlice {
     pub index: usize,
     /// [C, H, W] in the source's rescaled units (e.g. HU), MONOCHROME1 inverted so that more is brighter.
     pub pixels: Array3<f32>,
+    /// [C, H, W]: where the source says that there is no pixel (Pixel Padding Value); none where it never does.
+    pub padding: Option<Array3<bool>>,
     /// The source object of each channel, in network order.
     pub sources: Vec<Arc<Source>>,
 }
@@ -153,20 +161,20 @@ pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) ->
     stack::one_grid(&stacks)?;
     let floors: Vec<f32> = stacks.iter().map(|stack| floor_of(&stack[0])).collect();
     let mut notes = BTreeMap::<String, usize>::new();
+    let mut opened: Vec<Opened> = stacks.iter().map(|_| Opened::default()).collect();
     let mut slices = Vec::new();
     for index in 0..stacks[0].len() {
         let sources: Vec<Arc<Source>> = stacks.iter().map(|stack| stack[index].clone()).collect();
         let mut planes = Vec::new();
-        for source in &sources {
-            let (plane, slice_notes) = pixels::decode(source)?;
-            planes.push(plane);
-            for note in slice_notes {
-                *notes.entry(note).or_default() += 1;
+        for (source, opened) in sources.iter().zip(&mut opened) {
+            let plane = opened.decode(source)?;
+            for note in &plane.notes {
+                *notes.entry(note.clone()).or_default() += 1;
             }
+            planes.push(plane);
         }
-        let views: Vec<_> = planes.iter().map(|p| p.view()).collect();
-        let pixels = stack_axis(Axis(0), &views).expect("one grid was checked");
-        slices.push(SourceSlice { index, pixels, sources });
+        let (pixels, padding) = plane::stack(&planes);
+        slices.push(SourceSlice { index, pixels, padding, sources });
     }
     for (spec, stack) in image.channels.iter().zip(&stacks) {
         decisions.push(say_encoding(&spec.name, &stack[0])?);
@@ -186,14 +194,15 @@ impl fmt::Debug for Source {
 }
 
 impl Study {
-    /// Measures the normalisation of each channel over the whole stack; `percentile` in (0, 100].
+    /// Measures the normalisation of each channel over the whole stack, padding left out; `percentile` in (0, 100].
     ///
     /// Errors: [`NormaliseError`], naming the channel.
     pub fn normalisers(&self, percentile: f64) -> Result<Vec<Normaliser>, NormaliseError> {
         let fit = |(c, (name, floor)): (usize, (&String, &f32))| {
             let what = format!("channel '{name}', {} slice(s)", self.slices.len());
-            let planes = self.slices.iter().map(|slice| slice.pixels.index_axis(Axis(0), c));
-            Normaliser::fit(&what, planes, percentile, *floor)
+            let planes: Vec<Array2<f32>> =
+                self.slices.iter().map(|slice| slice.without_padding(c, *floor)).collect();
+            Normaliser::fit(&what, planes.iter().map(|plane| plane.view()), percentile, *floor)
         };
         self.channels.iter().zip(&self.floors).enumerate().map(fit).collect()
     }
@@ -205,14 +214,27 @@ impl SourceSlice {
         [self.pixels.dim().1, self.pixels.dim().2]
     }
 
-    /// The slice [C, H, W] in [0, 1]; `normalisers`: one a channel.
+    /// The slice [C, H, W] in [0, 1]; `normalisers`: one a channel. Padding is 0.
     pub fn normalised(&self, normalisers: &[Normaliser]) -> Array3<f32> {
         let mut unit = self.pixels.clone();
-        for (mut plane, normaliser) in unit.axis_iter_mut(Axis(0)).zip(normalisers) {
-            let values = normaliser.apply(plane.view());
+        for (c, (mut plane, normaliser)) in unit.axis_iter_mut(Axis(0)).zip(normalisers).enumerate() {
+            let values = normaliser.apply(self.without_padding(c, normaliser.floor).view());
             plane.assign(&values);
         }
         unit
+    }
+
+    /// Channel `c` [H, W], padding at `floor`, which counts as zero.
+    fn without_padding(&self, c: usize, floor: f32) -> Array2<f32> {
+        let mut plane = self.pixels.index_axis(Axis(0), c).to_owned();
+        if let Some(padding) = &self.padding {
+            Zip::from(&mut plane).and(padding.index_axis(Axis(0), c)).for_each(|value, padded| {
+                if *padded {
+                    *value = floor;
+                }
+            });
+        }
+        plane
     }
 }
 
@@ -258,14 +280,13 @@ fn floor_of(source: &Source) -> f32 {
 fn say_encoding(name: &str, source: &Source) -> Result<String, ReadError> {
     let e = Encoding::of(source)?;
     let sign = if e.signed { "signed" } else { "unsigned" };
-    let mut text = format!(
-        "{name}: {} of {} bits, {sign}, {}; rescaled by {} and {}",
-        e.bits_stored,
-        e.bits_allocated,
-        pixels::name_of(&source.transfer_syntax),
-        e.slope,
-        e.intercept
-    );
+    let rescaled = match &e.table {
+        Some(table) => format!("by a table of {} entries", table.entries.len()),
+        None => format!("rescaled by {} and {}", e.slope, e.intercept),
+    };
+    let syntax = syntax::name_of(&source.transfer_syntax);
+    let mut text =
+        format!("{name}: {} of {} bits, {sign}, {syntax}; {rescaled}", e.bits_stored, e.bits_allocated);
     let photometric = text_of(source, tags::PHOTOMETRIC_INTERPRETATION);
     match (photometric.as_str(), e.inverted) {
         ("MONOCHROME1", true) => text += "; MONOCHROME1: inverted",

@@ -288,7 +288,7 @@ fn files_that_cannot_be_read() {
     let cases: Vec<(&str, Slice, &str, &[&str])> = vec![
         ("no pixels", mr().without(tags::PIXEL_DATA), "no-pixel-data", &["(7FE0,0010)"]),
         ("float pixels", floats(), "attribute", &["Float Pixel Data"]),
-        ("few pixels", mr().pixels(vec![1; 63]), "damaged", &["found 63 pixels", "= 64"]),
+        ("few pixels", mr().pixels(vec![1; 63]), "damaged", &["found 126 bytes", "expected 128"]),
         ("32 bit", thirty_two.with_short(tags::HIGH_BIT, 31), "attribute", &["Bits Allocated", "found 32"]),
         ("high bit", mr().with_short(tags::HIGH_BIT, 15), "attribute", &["High Bit", "found 15"]),
         ("bits above", mr().pixels(vec![0x1234; 64]), "attribute", &["no bit set above High Bit"]),
@@ -325,6 +325,57 @@ fn files_that_cannot_be_read() {
         slice.save(&path);
         refused(name, read_file(), kind, words);
     }
+}
+
+#[test]
+fn files_without_preamble_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, bare) = (folder.path().join("whole.dcm"), folder.path().join("bare.dcm"));
+    // The group of the meta elements has its length in its first, which is 12 bytes long.
+    let after_meta =
+        |bytes: &[u8]| 132 + 12 + u32::from_le_bytes(bytes[140..144].try_into().unwrap()) as usize;
+    for syntax in [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.2"] {
+        let mut slice = Slice::new("t1", 3.0);
+        slice.transfer_syntax = syntax;
+        slice.save(&whole);
+        let bytes = std::fs::read(&whole).unwrap();
+        let expected = read(&whole, &one_channel(), &[]).unwrap();
+        for (what, from) in [("preamble", 132), ("meta elements", after_meta(&bytes))] {
+            std::fs::write(&bare, &bytes[from..]).unwrap();
+            let found =
+                read(&bare, &one_channel(), &[]).unwrap_or_else(|e| panic!("{syntax} without {what}: {e}"));
+            assert!(found.slices[0].pixels == expected.slices[0].pixels, "{syntax} without {what}");
+            assert_eq!(found.slices[0].sources[0].geometry, expected.slices[0].sources[0].geometry);
+        }
+    }
+}
+
+#[test]
+fn padding_is_left_out_of_the_normalisation() {
+    let slice = |value: Option<&str>| {
+        let mut pixels: Vec<u16> = (0..64).collect();
+        pixels[60..].fill(4000);
+        let slice = Slice::new("t1", 0.0).pixels(pixels);
+        match value {
+            Some("value") => slice.with_short(tags::PIXEL_PADDING_VALUE, 4000),
+            Some(_) => slice
+                .with_short(tags::PIXEL_PADDING_VALUE, 3900)
+                .with_short(tags::PIXEL_PADDING_RANGE_LIMIT, 4095),
+            None => slice,
+        }
+    };
+    for value in ["value", "range"] {
+        let study = read_one(vec![slice(Some(value))]).unwrap();
+        let normalisers = study.normalisers(100.0).unwrap();
+        assert_eq!(normalisers[0].q, 59.0, "{value}");
+        let unit = study.slices[0].normalised(&normalisers);
+        assert_eq!([unit[[0, 7, 3]], unit[[0, 7, 4]], unit[[0, 7, 7]]], [1.0, 0.0, 0.0], "{value}");
+        assert!(study.decisions.iter().any(|d| d.contains("padding (stored value")), "{:?}", study.decisions);
+        assert_eq!(study.slices[0].pixels[[0, 7, 7]], 4000.0, "{value}: the source's values stay");
+    }
+    // Without the attribute it would be the brightest of all.
+    let study = read_one(vec![slice(None)]).unwrap();
+    assert_eq!(study.normalisers(100.0).unwrap()[0].q, 4000.0);
 }
 
 #[test]

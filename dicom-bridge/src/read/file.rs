@@ -7,7 +7,8 @@ use dicom_dictionary_std::{StandardSopClassDictionary, tags, uids};
 use dicom_object::{DefaultDicomObject, FileMetaTable, OpenFileOptions};
 
 use super::Source;
-use super::pixels::{BIG_ENDIAN, decodable, name_of};
+use super::part10::complete;
+use super::syntax::{BIG_ENDIAN, codec, name_of};
 use super::unknown::restore;
 use crate::attributes::text;
 use crate::error::ReadError;
@@ -93,10 +94,8 @@ fn no_image(class: &str) -> Option<String> {
 /// nor gives invalid text back as it was. The second part is the value of Specific Character Set (0008,0005) as it
 /// stands in the file.
 pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>), ReadError> {
-    let mut bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    if bytes.get(128..132) != Some(b"DICM") {
-        return Err(ReadError::NotDicom { path: path.to_owned() });
-    }
+    let bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let mut bytes = complete(path, bytes)?;
     let place = charset_place(&bytes);
     let charset = place.clone().map(|place| bytes[place].to_vec());
     if let Some(place) = place {
@@ -110,9 +109,11 @@ pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>),
         let syntax = trim(meta.transfer_syntax());
         match no_image(&trim(meta.media_storage_sop_class_uid())) {
             // What is no image anyhow need not be whole.
-            Some(found) => ReadError::NotAnImage { path, found },
-            None if !decodable(&syntax) => ReadError::TransferSyntax { path, found: name_of(&syntax) },
-            None => damaged(),
+            Some(found) if !meta.media_storage_sop_class_uid().is_empty() => {
+                ReadError::NotAnImage { path, found }
+            }
+            _ if codec(&syntax).is_none() => ReadError::TransferSyntax { path, found: name_of(&syntax) },
+            _ => damaged(),
         }
     })?;
     restore(&mut object);
