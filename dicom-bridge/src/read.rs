@@ -3,6 +3,7 @@
 mod channels;
 mod encoding;
 mod file;
+mod multiframe;
 mod part10;
 mod pixels;
 mod plane;
@@ -50,7 +51,7 @@ pub struct Series {
     pub modality: String,
     /// Series Description (0008,103E) and Protocol Name (0018,1030), as far as they are there.
     pub description: String,
-    /// One a file, at least one.
+    /// One a frame, at least one.
     pub images: Vec<Arc<Source>>,
 }
 
@@ -61,7 +62,9 @@ pub struct Source {
     pub path: PathBuf,
     /// SOP Class UID (0008,0016).
     pub sop_class: String,
-    /// The data set without its pixels. Text holds one character a byte of the file, whatever its character set.
+    /// Which frame of a multi-frame object, from 0; none where the object is a single image.
+    pub frame: Option<usize>,
+    /// The data set without its pixels; of a frame, what is said of it alone stands where a single image has it. Text holds one character a byte of the file, whatever its character set.
     pub object: InMemDicomObject,
     /// Specific Character Set (0008,0005) as it stands in the file.
     pub charset: Option<Vec<u8>>,
@@ -111,8 +114,8 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
     list(path, &mut files)?;
     let mut series = BTreeMap::<String, usize>::new();
     for file in &files {
-        let source = match file::open(file) {
-            Ok(source) => source,
+        let sources = match file::open(file) {
+            Ok(sources) => sources,
             Err(e) => {
                 let reason = match e {
                     e if file == path => return Err(e),
@@ -125,7 +128,7 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
                 continue;
             }
         };
-        let object = &source.object;
+        let object = &sources[0].object;
         let uid = text(object, tags::SERIES_INSTANCE_UID).unwrap_or_default();
         let place = *series.entry(uid.clone()).or_insert_with(|| {
             let words = [tags::SERIES_DESCRIPTION, tags::PROTOCOL_NAME].map(|tag| text(object, tag));
@@ -137,7 +140,7 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
             });
             inventory.series.len() - 1
         });
-        inventory.series[place].images.push(Arc::new(source));
+        inventory.series[place].images.extend(sources.into_iter().map(Arc::new));
     }
     if inventory.series.is_empty() {
         let reasons = inventory.reasons();
@@ -188,8 +191,17 @@ pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) ->
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Source");
-        debug.field("path", &self.path).field("sop_class", &self.sop_class).field("geometry", &self.geometry);
+        debug.field("path", &self.path).field("sop_class", &self.sop_class).field("frame", &self.frame);
+        debug.field("geometry", &self.geometry);
         debug.finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// The SOP class of a single image like this one: [`Source::sop_class`], but of a frame of an enhanced object
+    /// MR or CT Image Storage.
+    pub fn single_frame_class(&self) -> &str {
+        multiframe::single_frame_class(&self.sop_class).unwrap_or(&self.sop_class)
     }
 }
 
@@ -273,7 +285,7 @@ impl fmt::Display for Inventory {
 
 /// CT is measured from air; everything else from zero (see [`anomalens_models::image::normalise`]).
 fn floor_of(source: &Source) -> f32 {
-    if source.sop_class == uids::CT_IMAGE_STORAGE { CT_FLOOR } else { 0.0 }
+    if source.single_frame_class() == uids::CT_IMAGE_STORAGE { CT_FLOOR } else { 0.0 }
 }
 
 /// How the pixels of a channel are read, in one sentence.

@@ -316,9 +316,9 @@ fn files_that_cannot_be_read() {
         ("no UID", mr().without(tags::SERIES_INSTANCE_UID), "attribute", &["Series Instance UID"]),
         (
             "another class",
-            text(tags::SOP_CLASS_UID, VR::UI, uids::ENHANCED_MR_IMAGE_STORAGE),
+            text(tags::SOP_CLASS_UID, VR::UI, uids::SECONDARY_CAPTURE_IMAGE_STORAGE),
             "not-an-image",
-            &["Enhanced MR", "expected a single-frame MR"],
+            &["Secondary Capture", "expected an MR"],
         ),
     ];
     for (name, slice, kind, words) in cases {

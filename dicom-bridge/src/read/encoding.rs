@@ -171,7 +171,7 @@ impl Encoding {
             signed,
             slope,
             intercept,
-            inverted: photometric == "MONOCHROME1" && source.sop_class != uids::CT_IMAGE_STORAGE,
+            inverted: photometric == "MONOCHROME1" && source.single_frame_class() != uids::CT_IMAGE_STORAGE,
             table,
             padding: padding(object, signed),
         })

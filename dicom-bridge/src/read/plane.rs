@@ -32,7 +32,8 @@ impl Opened {
             Some((path, pixels)) if *path == source.path => pixels,
             opened => &mut opened.insert((source.path.clone(), StoredPixels::open(&source.path)?)).1,
         };
-        let stored: Vec<i32> = pixels.frame(0)?.into_iter().map(|v| v as i32).collect();
+        let stored: Vec<i32> =
+            pixels.frame(source.frame.unwrap_or(0))?.into_iter().map(|v| v as i32).collect();
         let shape = source.geometry.size;
         let plane = |values| Array2::from_shape_vec(shape, values).expect("a frame has its rows and columns");
         let values = plane(stored.iter().map(|v| encoding.rescale(*v)).collect());

@@ -48,7 +48,7 @@ pub fn reconstruction(
     };
     let mut draft = Draft::image(slice, kind, provenance);
     copy::attributes(source, copy::VALUES, &mut draft.object);
-    if by_table && source.sop_class != uids::MR_IMAGE_STORAGE {
+    if by_table && source.single_frame_class() != uids::MR_IMAGE_STORAGE {
         draft.unspecified_units("1");
     } else if !by_table {
         copy::attributes(source, copy::PADDING, &mut draft.object);
