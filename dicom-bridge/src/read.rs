@@ -1,6 +1,7 @@
 //! Reading: from a file or a folder to a stack of images.
 
 mod channels;
+mod contrast;
 mod encoding;
 mod file;
 mod multiframe;
@@ -26,6 +27,7 @@ use crate::attributes::text;
 use crate::error::ReadError;
 use crate::geometry::Geometry;
 
+pub use contrast::{Acquisition, Weighting};
 pub use encoding::{Encoding, Table};
 pub(crate) use file::MANUFACTURER;
 pub use pixels::StoredPixels;
@@ -197,6 +199,13 @@ impl fmt::Debug for Source {
     }
 }
 
+impl Series {
+    /// What an MR series is weighted by, as far as its acquisition says it with certainty.
+    pub fn acquisition(&self) -> Option<Acquisition> {
+        contrast::acquisition(&self.images[0])
+    }
+}
+
 impl Source {
     /// The SOP class of a single image like this one: [`Source::sop_class`], but of a frame of an enhanced object
     /// MR or CT Image Storage.
@@ -271,6 +280,9 @@ impl fmt::Display for Inventory {
             let n = series.images.len();
             let what = if series.description.is_empty() { "no description" } else { &series.description };
             writeln!(f, "{} series '{what}': {n} image(s), {h} x {w}", series.modality)?;
+            if let Some(acquired) = series.acquisition() {
+                writeln!(f, "  acquired as {}: {}", acquired.weighting.name(), acquired.why)?;
+            }
             match say_encoding("  pixels", first) {
                 Ok(text) => writeln!(f, "{text}")?,
                 Err(e) => writeln!(f, "  cannot be translated: {e}")?,

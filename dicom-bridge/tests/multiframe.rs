@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use anomalens_dicom_bridge::{ReadError, StoredPixels, Study, read, write};
+use anomalens_dicom_bridge::{ReadError, StoredPixels, Study, read, scan, write};
 use common::{SIDE, Slice, have, one_channel, provenance, real, validate};
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
@@ -90,6 +90,16 @@ fn frames_become_slices_along_the_normal() {
     assert_eq!(found, [(Some(1), 0.0, 50.5), (Some(2), 2.0, 402.0), (Some(0), 4.0, 1.0)]);
     assert_eq!(study.slices[0].sources[0].geometry.spacing, Some([0.5, 0.75]));
     assert!(study.decisions.iter().any(|d| d.contains("3 slices, 2.000 mm apart")), "{:?}", study.decisions);
+}
+
+#[test]
+fn the_acquisition_is_found_in_the_functional_groups() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.dcm");
+    enhanced(&[(0.0, "1"), (2.0, "1")]).save(&path);
+    let text = scan(&path).unwrap().to_string();
+    assert!(text.contains("acquired as T2: spin echo, TR 4000 ms, TE 90 ms"), "{text}");
+    assert!(text.contains("2 image(s)"), "{text}");
 }
 
 #[test]
