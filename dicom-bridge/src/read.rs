@@ -8,6 +8,7 @@ mod multiframe;
 mod part10;
 mod pixels;
 mod plane;
+mod resample;
 mod stack;
 mod syntax;
 mod unknown;
@@ -74,6 +75,9 @@ pub struct Source {
     pub transfer_syntax: String,
     /// Where it lies.
     pub geometry: Geometry,
+    /// Its pixels come out of a series on another grid, by interpolation (see [`read()`]); then the attributes of place are
+    /// those of the reference channel's slice, all others those of the nearest slice.
+    pub resampled: bool,
     pub(crate) has_float_pixels: bool,
 }
 
@@ -155,6 +159,9 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
 /// Reads the stack that a bundle wants: `image` says which channels, `overrides` names a file or folder for
 /// some of them. Where every channel is named, `input` is not looked at.
 ///
+/// The grid is that of the first channel. A series on another grid of the same frame of reference is resampled onto it,
+/// trilinear in patient coordinates; a warning says so, and [`Source::resampled`].
+///
 /// Errors: [`ReadError`].
 pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) -> Result<Study, ReadError> {
     let (mut decisions, mut warnings) = (Vec::new(), Vec::new());
@@ -163,19 +170,36 @@ pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) ->
     for (spec, series) in image.channels.iter().zip(&chosen) {
         stacks.push(stack::sort(&spec.name, series, &mut decisions, &mut warnings)?);
     }
-    stack::one_grid(&stacks)?;
     let floors: Vec<f32> = stacks.iter().map(|stack| floor_of(&stack[0])).collect();
+    let mut resampled = Vec::new();
+    for ((spec, stack), floor) in image.channels.iter().zip(&stacks).zip(&floors) {
+        if stack::on_grid(stack, &stacks[0])? {
+            resampled.push(None);
+            continue;
+        }
+        let channel = resample::resample(&spec.name, stack, &stacks[0], *floor)?;
+        let first = &image.channels[0].name;
+        warnings.push(format!(
+            "channel '{}' was resampled onto the grid of channel '{first}': its results lie there, and small detail is smoothed",
+            spec.name
+        ));
+        decisions.push(channel.decision.clone());
+        resampled.push(Some(channel));
+    }
     let mut notes = BTreeMap::<String, usize>::new();
     let mut opened: Vec<Opened> = stacks.iter().map(|_| Opened::default()).collect();
     let mut slices = Vec::new();
     for index in 0..stacks[0].len() {
-        let sources: Vec<Arc<Source>> = stacks.iter().map(|stack| stack[index].clone()).collect();
-        let mut planes = Vec::new();
-        for (source, opened) in sources.iter().zip(&mut opened) {
-            let plane = opened.decode(source)?;
+        let (mut sources, mut planes) = (Vec::new(), Vec::new());
+        for c in 0..stacks.len() {
+            let (source, plane) = match &mut resampled[c] {
+                Some(channel) => (channel.sources[index].clone(), channel.take(index)),
+                None => (stacks[c][index].clone(), opened[c].decode(&stacks[c][index])?),
+            };
             for note in &plane.notes {
                 *notes.entry(note.clone()).or_default() += 1;
             }
+            sources.push(source);
             planes.push(plane);
         }
         let (pixels, padding) = plane::stack(&planes);

@@ -148,6 +148,7 @@ pub(super) mod tests {
             charset: None,
             transfer_syntax: String::new(),
             geometry,
+            resampled: false,
             has_float_pixels: false,
         }
     }

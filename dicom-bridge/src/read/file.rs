@@ -75,6 +75,7 @@ pub(super) fn open(path: &Path) -> Result<Vec<Source>, ReadError> {
             object,
             charset: charset.clone(),
             transfer_syntax: transfer_syntax.clone(),
+            resampled: false,
             has_float_pixels: found[1] || found[2],
         })
     };

@@ -180,8 +180,16 @@ impl<'a> Draft<'a> {
     fn derivation(&mut self) {
         let p = self.provenance;
         let note = if p.note.is_empty() { String::new() } else { format!(" {}.", p.note) };
+        let resampled = self.slice.sources.iter().filter(|s| s.resampled).count();
+        let resampled = match resampled {
+            0 => String::new(),
+            n => {
+                let all = self.slice.sources.len();
+                format!(" {n} of {all} channels resampled onto the grid of the first (trilinear).")
+            }
+        };
         let description = format!(
-            "{NOT_DIAGNOSTIC}. {}: {} {}; bundle {}, sha256 {}; {}.{note}",
+            "{NOT_DIAGNOSTIC}. {}: {} {}; bundle {}, sha256 {}; {}.{note}{resampled}",
             self.kind.title, self.kind.how, p.tool, p.bundle, p.bundle_hash, p.parameters
         );
         self.text(tags::DERIVATION_DESCRIPTION, VR::ST, &plain(&description, 1024));
