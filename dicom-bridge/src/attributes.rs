@@ -29,3 +29,12 @@ pub(crate) fn numbers<const N: usize>(
     let values: [f64; N] = values.try_into().map_err(|_| found())?;
     if values.iter().all(|v| v.is_finite()) { Ok(Some(values)) } else { Err(found()) }
 }
+
+/// At most 16 characters, as a decimal string may have.
+pub(crate) fn decimal(value: f64) -> String {
+    let plain = value.to_string();
+    if plain.len() <= 16 {
+        return plain;
+    }
+    (0..=10).rev().map(|digits| format!("{value:.digits$e}")).find(|s| s.len() <= 16).unwrap_or(plain)
+}

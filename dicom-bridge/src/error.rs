@@ -31,7 +31,7 @@ pub enum ReadError {
         cause: String,
     },
     /// Not an object that can be translated: another SOP class, one of our own results, a DICOMDIR.
-    #[error("{}: {found}; expected a single-frame MR, CT, CR or DX image", path.display())]
+    #[error("{}: {found}; expected an MR, CT, CR or DX image", path.display())]
     NotAnImage {
         /// The file.
         path: PathBuf,
@@ -73,7 +73,7 @@ pub enum ReadError {
         expected: String,
     },
     /// Nothing to translate.
-    #[error("{}: found no single-frame MR, CT, CR or DX image among {files} files{reasons}", path.display())]
+    #[error("{}: found no MR, CT, CR or DX image among {files} files{reasons}", path.display())]
     Empty {
         /// The folder.
         path: PathBuf,

@@ -1,9 +1,16 @@
 //! Reading: from a file or a folder to a stack of images.
 
 mod channels;
+mod contrast;
+mod encoding;
 mod file;
+mod multiframe;
+mod part10;
 mod pixels;
+mod plane;
+mod resample;
 mod stack;
+mod syntax;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -15,14 +22,17 @@ use anomalens_models::image::normalise::{CT_FLOOR, NormaliseError, Normaliser};
 use anomalens_models::preset::ImageSpec;
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use ndarray::{Array3, Axis, stack as stack_axis};
+use ndarray::{Array2, Array3, Axis, Zip};
 
 use crate::attributes::text;
 use crate::error::ReadError;
 use crate::geometry::Geometry;
 
+pub use contrast::{Acquisition, Weighting};
+pub use encoding::{Encoding, Table};
 pub(crate) use file::MANUFACTURER;
-pub use pixels::Encoding;
+pub use pixels::StoredPixels;
+use plane::Opened;
 
 /// What is in a file or folder: the series that could be translated, and what was left out and why.
 #[derive(Debug, Clone)]
@@ -44,7 +54,7 @@ pub struct Series {
     pub modality: String,
     /// Series Description (0008,103E) and Protocol Name (0018,1030), as far as they are there.
     pub description: String,
-    /// One a file, at least one.
+    /// One a frame, at least one.
     pub images: Vec<Arc<Source>>,
 }
 
@@ -55,7 +65,9 @@ pub struct Source {
     pub path: PathBuf,
     /// SOP Class UID (0008,0016).
     pub sop_class: String,
-    /// The data set without its pixels. Text holds one character a byte of the file, whatever its character set.
+    /// Which frame of a multi-frame object, from 0; none where the object is a single image.
+    pub frame: Option<usize>,
+    /// The data set without its pixels; of a frame, what is said of it alone stands where a single image has it. Text holds one character a byte of the file, whatever its character set.
     pub object: InMemDicomObject,
     /// Specific Character Set (0008,0005) as it stands in the file.
     pub charset: Option<Vec<u8>>,
@@ -63,6 +75,9 @@ pub struct Source {
     pub transfer_syntax: String,
     /// Where it lies.
     pub geometry: Geometry,
+    /// Its pixels come out of a series on another grid, by interpolation (see [`read()`]); then the attributes of place are
+    /// those of the reference channel's slice, all others those of the nearest slice.
+    pub resampled: bool,
     pub(crate) has_float_pixels: bool,
 }
 
@@ -73,6 +88,8 @@ pub struct SourceSlice {
     pub index: usize,
     /// [C, H, W] in the source's rescaled units (e.g. HU), MONOCHROME1 inverted so that more is brighter.
     pub pixels: Array3<f32>,
+    /// [C, H, W]: where the source says that there is no pixel (Pixel Padding Value); none where it never does.
+    pub padding: Option<Array3<bool>>,
     /// The source object of each channel, in network order.
     pub sources: Vec<Arc<Source>>,
 }
@@ -103,8 +120,8 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
     list(path, &mut files)?;
     let mut series = BTreeMap::<String, usize>::new();
     for file in &files {
-        let source = match file::open(file) {
-            Ok(source) => source,
+        let sources = match file::open(file) {
+            Ok(sources) => sources,
             Err(e) => {
                 let reason = match e {
                     e if file == path => return Err(e),
@@ -117,7 +134,7 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
                 continue;
             }
         };
-        let object = &source.object;
+        let object = &sources[0].object;
         let uid = text(object, tags::SERIES_INSTANCE_UID).unwrap_or_default();
         let place = *series.entry(uid.clone()).or_insert_with(|| {
             let words = [tags::SERIES_DESCRIPTION, tags::PROTOCOL_NAME].map(|tag| text(object, tag));
@@ -129,7 +146,7 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
             });
             inventory.series.len() - 1
         });
-        inventory.series[place].images.push(Arc::new(source));
+        inventory.series[place].images.extend(sources.into_iter().map(Arc::new));
     }
     if inventory.series.is_empty() {
         let reasons = inventory.reasons();
@@ -142,6 +159,9 @@ pub fn scan(path: &Path) -> Result<Inventory, ReadError> {
 /// Reads the stack that a bundle wants: `image` says which channels, `overrides` names a file or folder for
 /// some of them. Where every channel is named, `input` is not looked at.
 ///
+/// The grid is that of the first channel. A series on another grid of the same frame of reference is resampled onto it,
+/// trilinear in patient coordinates; a warning says so, and [`Source::resampled`].
+///
 /// Errors: [`ReadError`].
 pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) -> Result<Study, ReadError> {
     let (mut decisions, mut warnings) = (Vec::new(), Vec::new());
@@ -150,23 +170,40 @@ pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) ->
     for (spec, series) in image.channels.iter().zip(&chosen) {
         stacks.push(stack::sort(&spec.name, series, &mut decisions, &mut warnings)?);
     }
-    stack::one_grid(&stacks)?;
     let floors: Vec<f32> = stacks.iter().map(|stack| floor_of(&stack[0])).collect();
+    let mut resampled = Vec::new();
+    for ((spec, stack), floor) in image.channels.iter().zip(&stacks).zip(&floors) {
+        if stack::on_grid(stack, &stacks[0])? {
+            resampled.push(None);
+            continue;
+        }
+        let channel = resample::resample(&spec.name, stack, &stacks[0], *floor)?;
+        let first = &image.channels[0].name;
+        warnings.push(format!(
+            "channel '{}' was resampled onto the grid of channel '{first}': its results lie there, and small detail is smoothed",
+            spec.name
+        ));
+        decisions.push(channel.decision.clone());
+        resampled.push(Some(channel));
+    }
     let mut notes = BTreeMap::<String, usize>::new();
+    let mut opened: Vec<Opened> = stacks.iter().map(|_| Opened::default()).collect();
     let mut slices = Vec::new();
     for index in 0..stacks[0].len() {
-        let sources: Vec<Arc<Source>> = stacks.iter().map(|stack| stack[index].clone()).collect();
-        let mut planes = Vec::new();
-        for source in &sources {
-            let (plane, slice_notes) = pixels::decode(source)?;
-            planes.push(plane);
-            for note in slice_notes {
-                *notes.entry(note).or_default() += 1;
+        let (mut sources, mut planes) = (Vec::new(), Vec::new());
+        for c in 0..stacks.len() {
+            let (source, plane) = match &mut resampled[c] {
+                Some(channel) => (channel.sources[index].clone(), channel.take(index)),
+                None => (stacks[c][index].clone(), opened[c].decode(&stacks[c][index])?),
+            };
+            for note in &plane.notes {
+                *notes.entry(note.clone()).or_default() += 1;
             }
+            sources.push(source);
+            planes.push(plane);
         }
-        let views: Vec<_> = planes.iter().map(|p| p.view()).collect();
-        let pixels = stack_axis(Axis(0), &views).expect("one grid was checked");
-        slices.push(SourceSlice { index, pixels, sources });
+        let (pixels, padding) = plane::stack(&planes);
+        slices.push(SourceSlice { index, pixels, padding, sources });
     }
     for (spec, stack) in image.channels.iter().zip(&stacks) {
         decisions.push(say_encoding(&spec.name, &stack[0])?);
@@ -180,20 +217,37 @@ pub fn read(input: &Path, image: &ImageSpec, overrides: &[(String, PathBuf)]) ->
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Source");
-        debug.field("path", &self.path).field("sop_class", &self.sop_class).field("geometry", &self.geometry);
+        debug.field("path", &self.path).field("sop_class", &self.sop_class).field("frame", &self.frame);
+        debug.field("geometry", &self.geometry);
         debug.finish_non_exhaustive()
     }
 }
 
+impl Series {
+    /// What an MR series is weighted by, as far as its acquisition says it with certainty.
+    pub fn acquisition(&self) -> Option<Acquisition> {
+        contrast::acquisition(&self.images[0])
+    }
+}
+
+impl Source {
+    /// The SOP class of a single image like this one: [`Source::sop_class`], but of a frame of an enhanced object
+    /// MR or CT Image Storage.
+    pub fn single_frame_class(&self) -> &str {
+        multiframe::single_frame_class(&self.sop_class).unwrap_or(&self.sop_class)
+    }
+}
+
 impl Study {
-    /// Measures the normalisation of each channel over the whole stack; `percentile` in (0, 100].
+    /// Measures the normalisation of each channel over the whole stack, padding left out; `percentile` in (0, 100].
     ///
     /// Errors: [`NormaliseError`], naming the channel.
     pub fn normalisers(&self, percentile: f64) -> Result<Vec<Normaliser>, NormaliseError> {
         let fit = |(c, (name, floor)): (usize, (&String, &f32))| {
             let what = format!("channel '{name}', {} slice(s)", self.slices.len());
-            let planes = self.slices.iter().map(|slice| slice.pixels.index_axis(Axis(0), c));
-            Normaliser::fit(&what, planes, percentile, *floor)
+            let planes: Vec<Array2<f32>> =
+                self.slices.iter().map(|slice| slice.without_padding(c, *floor)).collect();
+            Normaliser::fit(&what, planes.iter().map(|plane| plane.view()), percentile, *floor)
         };
         self.channels.iter().zip(&self.floors).enumerate().map(fit).collect()
     }
@@ -205,14 +259,27 @@ impl SourceSlice {
         [self.pixels.dim().1, self.pixels.dim().2]
     }
 
-    /// The slice [C, H, W] in [0, 1]; `normalisers`: one a channel.
+    /// The slice [C, H, W] in [0, 1]; `normalisers`: one a channel. Padding is 0.
     pub fn normalised(&self, normalisers: &[Normaliser]) -> Array3<f32> {
         let mut unit = self.pixels.clone();
-        for (mut plane, normaliser) in unit.axis_iter_mut(Axis(0)).zip(normalisers) {
-            let values = normaliser.apply(plane.view());
+        for (c, (mut plane, normaliser)) in unit.axis_iter_mut(Axis(0)).zip(normalisers).enumerate() {
+            let values = normaliser.apply(self.without_padding(c, normaliser.floor).view());
             plane.assign(&values);
         }
         unit
+    }
+
+    /// Channel `c` [H, W], padding at `floor`, which counts as zero.
+    fn without_padding(&self, c: usize, floor: f32) -> Array2<f32> {
+        let mut plane = self.pixels.index_axis(Axis(0), c).to_owned();
+        if let Some(padding) = &self.padding {
+            Zip::from(&mut plane).and(padding.index_axis(Axis(0), c)).for_each(|value, padded| {
+                if *padded {
+                    *value = floor;
+                }
+            });
+        }
+        plane
     }
 }
 
@@ -237,6 +304,9 @@ impl fmt::Display for Inventory {
             let n = series.images.len();
             let what = if series.description.is_empty() { "no description" } else { &series.description };
             writeln!(f, "{} series '{what}': {n} image(s), {h} x {w}", series.modality)?;
+            if let Some(acquired) = series.acquisition() {
+                writeln!(f, "  acquired as {}: {}", acquired.weighting.name(), acquired.why)?;
+            }
             match say_encoding("  pixels", first) {
                 Ok(text) => writeln!(f, "{text}")?,
                 Err(e) => writeln!(f, "  cannot be translated: {e}")?,
@@ -251,21 +321,20 @@ impl fmt::Display for Inventory {
 
 /// CT is measured from air; everything else from zero (see [`anomalens_models::image::normalise`]).
 fn floor_of(source: &Source) -> f32 {
-    if source.sop_class == uids::CT_IMAGE_STORAGE { CT_FLOOR } else { 0.0 }
+    if source.single_frame_class() == uids::CT_IMAGE_STORAGE { CT_FLOOR } else { 0.0 }
 }
 
 /// How the pixels of a channel are read, in one sentence.
 fn say_encoding(name: &str, source: &Source) -> Result<String, ReadError> {
     let e = Encoding::of(source)?;
     let sign = if e.signed { "signed" } else { "unsigned" };
-    let mut text = format!(
-        "{name}: {} of {} bits, {sign}, {}; rescaled by {} and {}",
-        e.bits_stored,
-        e.bits_allocated,
-        pixels::name_of(&source.transfer_syntax),
-        e.slope,
-        e.intercept
-    );
+    let rescaled = match &e.table {
+        Some(table) => format!("by a table of {} entries", table.entries.len()),
+        None => format!("rescaled by {} and {}", e.slope, e.intercept),
+    };
+    let syntax = syntax::name_of(&source.transfer_syntax);
+    let mut text =
+        format!("{name}: {} of {} bits, {sign}, {syntax}; {rescaled}", e.bits_stored, e.bits_allocated);
     let photometric = text_of(source, tags::PHOTOMETRIC_INTERPRETATION);
     match (photometric.as_str(), e.inverted) {
         ("MONOCHROME1", true) => text += "; MONOCHROME1: inverted",

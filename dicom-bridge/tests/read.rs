@@ -141,35 +141,41 @@ fn stacks_that_are_none() {
     assert_eq!(alone.unwrap().slices.len(), 1);
 }
 
+/// In one frame of reference they are resampled, see `grids.rs`; without one nobody knows where they lie.
 #[test]
 fn channels_must_be_on_one_grid() {
-    let pair = |b: Slice| vec![Slice::new("t1", 0.0), Slice::new("t1", 2.0), Slice::new("t2", 0.0), b];
-    let read_two = |b| read(folder(pair(b)).path(), &two_channels(), &[]);
-    let study = read_two(Slice::new("t2", 2.0)).unwrap();
-    assert_eq!((study.slices.len(), study.slices[1].pixels.dim()), (2, (2, 8, 8)));
-    let t2 = || Slice::new("t2", 2.0);
-    for (name, b, what) in [
-        ("shifted", t2().with(tags::IMAGE_POSITION_PATIENT, VR::DS, "-9\\-20\\2"), "position"),
-        ("another patient", t2().with(tags::PATIENT_ID, VR::LO, "P2"), "Patient ID"),
-    ] {
-        refused(name, read_two(b), "grid", &[what]);
-    }
     let all = |change: fn(Slice) -> Slice| {
-        let t2 = [0.0, 2.0].map(|z| change(Slice::new("t2", z)));
-        let mut slices = vec![Slice::new("t1", 0.0), Slice::new("t1", 2.0)];
-        slices.extend(t2);
-        read(folder(slices).path(), &two_channels(), &[])
+        let slices = [("t1", 0.0), ("t1", 2.0)].map(|(name, z)| Slice::new(name, z));
+        let moved = [("t2", 0.0), ("t2", 2.0)].map(|(name, z)| change(Slice::new(name, z)));
+        read(folder(slices.into_iter().chain(moved).collect()).path(), &two_channels(), &[])
     };
-    let small = all(|s| s.with_short(tags::ROWS, 4).pixels(vec![0; usize::from(SIDE) * 4]));
-    refused("size", small, "grid", &["rows and columns", "[4, 8]", "[8, 8]", "resample"]);
-    let spaced = all(|s| s.with(tags::PIXEL_SPACING, VR::DS, "0.75\\0.5"));
-    refused("spacing", spaced, "grid", &["pixel spacing"]);
-    let tilted = all(|s| s.with(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\0\\0.999950\\0.01"));
-    refused("orientation", tilted, "grid", &["orientation"]);
+    let study = all(|s| s).unwrap();
+    assert_eq!((study.slices.len(), study.slices[1].pixels.dim()), (2, (2, 8, 8)));
+    assert!(!study.slices[0].sources[1].resampled);
+    let other = all(|s| s.with(tags::PATIENT_ID, VR::LO, "P2"));
+    refused("another patient", other, "grid", &["Patient ID"]);
     let moved = all(|s| s.with(tags::FRAME_OF_REFERENCE_UID, VR::UI, "1.2.3.6"));
     refused("frame of reference", moved, "grid", &["frame of reference"]);
-    let fewer = folder(vec![Slice::new("t1", 0.0), Slice::new("t1", 2.0), Slice::new("t2", 0.0)]);
+
+    let nowhere = |change: fn(Slice) -> Slice| {
+        let slice = |name, z| Slice::new(name, z).without(tags::FRAME_OF_REFERENCE_UID);
+        let slices =
+            vec![slice("t1", 0.0), slice("t1", 2.0), change(slice("t2", 0.0)), change(slice("t2", 2.0))];
+        read(folder(slices).path(), &two_channels(), &[])
+    };
+    assert_eq!(nowhere(|s| s).unwrap().slices.len(), 2);
+    let small = nowhere(|s| s.with_short(tags::ROWS, 4).pixels(vec![0; usize::from(SIDE) * 4]));
+    refused("size", small, "grid", &["rows and columns", "[4, 8]", "[8, 8]", "frame of reference"]);
+    let spaced = nowhere(|s| s.with(tags::PIXEL_SPACING, VR::DS, "0.75\\0.5"));
+    refused("spacing", spaced, "grid", &["pixel spacing"]);
+    let tilted = nowhere(|s| s.with(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\0\\0.999950\\0.01"));
+    refused("orientation", tilted, "grid", &["orientation"]);
+    let slice = |name, z| Slice::new(name, z).without(tags::FRAME_OF_REFERENCE_UID);
+    let fewer = folder(vec![slice("t1", 0.0), slice("t1", 2.0), slice("t2", 0.0)]);
     refused("number", read(fewer.path(), &two_channels(), &[]), "grid", &["number of slices", "found 1"]);
+    let shifted = slice("t2", 2.0).with(tags::IMAGE_POSITION_PATIENT, VR::DS, "-9\\-20\\2");
+    let shifted = folder(vec![slice("t1", 0.0), slice("t1", 2.0), slice("t2", 0.0), shifted]);
+    refused("shifted", read(shifted.path(), &two_channels(), &[]), "grid", &["position"]);
 }
 
 #[test]
@@ -288,7 +294,7 @@ fn files_that_cannot_be_read() {
     let cases: Vec<(&str, Slice, &str, &[&str])> = vec![
         ("no pixels", mr().without(tags::PIXEL_DATA), "no-pixel-data", &["(7FE0,0010)"]),
         ("float pixels", floats(), "attribute", &["Float Pixel Data"]),
-        ("few pixels", mr().pixels(vec![1; 63]), "damaged", &["found 63 pixels", "= 64"]),
+        ("few pixels", mr().pixels(vec![1; 63]), "damaged", &["found 126 bytes", "expected 128"]),
         ("32 bit", thirty_two.with_short(tags::HIGH_BIT, 31), "attribute", &["Bits Allocated", "found 32"]),
         ("high bit", mr().with_short(tags::HIGH_BIT, 15), "attribute", &["High Bit", "found 15"]),
         ("bits above", mr().pixels(vec![0x1234; 64]), "attribute", &["no bit set above High Bit"]),
@@ -316,15 +322,66 @@ fn files_that_cannot_be_read() {
         ("no UID", mr().without(tags::SERIES_INSTANCE_UID), "attribute", &["Series Instance UID"]),
         (
             "another class",
-            text(tags::SOP_CLASS_UID, VR::UI, uids::ENHANCED_MR_IMAGE_STORAGE),
+            text(tags::SOP_CLASS_UID, VR::UI, uids::SECONDARY_CAPTURE_IMAGE_STORAGE),
             "not-an-image",
-            &["Enhanced MR", "expected a single-frame MR"],
+            &["Secondary Capture", "expected an MR"],
         ),
     ];
     for (name, slice, kind, words) in cases {
         slice.save(&path);
         refused(name, read_file(), kind, words);
     }
+}
+
+#[test]
+fn files_without_preamble_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, bare) = (folder.path().join("whole.dcm"), folder.path().join("bare.dcm"));
+    // The group of the meta elements has its length in its first, which is 12 bytes long.
+    let after_meta =
+        |bytes: &[u8]| 132 + 12 + u32::from_le_bytes(bytes[140..144].try_into().unwrap()) as usize;
+    for syntax in [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.2"] {
+        let mut slice = Slice::new("t1", 3.0);
+        slice.transfer_syntax = syntax;
+        slice.save(&whole);
+        let bytes = std::fs::read(&whole).unwrap();
+        let expected = read(&whole, &one_channel(), &[]).unwrap();
+        for (what, from) in [("preamble", 132), ("meta elements", after_meta(&bytes))] {
+            std::fs::write(&bare, &bytes[from..]).unwrap();
+            let found =
+                read(&bare, &one_channel(), &[]).unwrap_or_else(|e| panic!("{syntax} without {what}: {e}"));
+            assert!(found.slices[0].pixels == expected.slices[0].pixels, "{syntax} without {what}");
+            assert_eq!(found.slices[0].sources[0].geometry, expected.slices[0].sources[0].geometry);
+        }
+    }
+}
+
+#[test]
+fn padding_is_left_out_of_the_normalisation() {
+    let slice = |value: Option<&str>| {
+        let mut pixels: Vec<u16> = (0..64).collect();
+        pixels[60..].fill(4000);
+        let slice = Slice::new("t1", 0.0).pixels(pixels);
+        match value {
+            Some("value") => slice.with_short(tags::PIXEL_PADDING_VALUE, 4000),
+            Some(_) => slice
+                .with_short(tags::PIXEL_PADDING_VALUE, 3900)
+                .with_short(tags::PIXEL_PADDING_RANGE_LIMIT, 4095),
+            None => slice,
+        }
+    };
+    for value in ["value", "range"] {
+        let study = read_one(vec![slice(Some(value))]).unwrap();
+        let normalisers = study.normalisers(100.0).unwrap();
+        assert_eq!(normalisers[0].q, 59.0, "{value}");
+        let unit = study.slices[0].normalised(&normalisers);
+        assert_eq!([unit[[0, 7, 3]], unit[[0, 7, 4]], unit[[0, 7, 7]]], [1.0, 0.0, 0.0], "{value}");
+        assert!(study.decisions.iter().any(|d| d.contains("padding (stored value")), "{:?}", study.decisions);
+        assert_eq!(study.slices[0].pixels[[0, 7, 7]], 4000.0, "{value}: the source's values stay");
+    }
+    // Without the attribute it would be the brightest of all.
+    let study = read_one(vec![slice(None)]).unwrap();
+    assert_eq!(study.normalisers(100.0).unwrap()[0].q, 4000.0);
 }
 
 #[test]

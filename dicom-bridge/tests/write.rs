@@ -170,6 +170,43 @@ fn an_unchanged_reconstruction_has_the_sources_stored_values() {
 }
 
 #[test]
+fn padding_and_tables_in_a_reconstruction() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.dcm");
+    let words: Vec<u16> = (0..64).collect();
+    Slice::new("t1", 0.0).with_short(tags::PIXEL_PADDING_VALUE, 63).pixels(words.clone()).save(&path);
+    let study = read(&path, &one_channel(), &[]).unwrap();
+    let slice = &study.slices[0];
+    let changed = slice.pixels.index_axis(Axis(0), 0).mapv(|v| v + 1.0);
+    let object = open(&write::reconstruction(slice, 0, "image", changed.view(), &provenance()).unwrap());
+    let stored: Vec<u16> = object.element(tags::PIXEL_DATA).unwrap().to_multi_int().unwrap();
+    assert_eq!((stored[0], stored[62], stored[63]), (1, 63, 63));
+    assert_eq!(text(&object, tags::PIXEL_PADDING_VALUE), "63");
+
+    let mut item = dicom_object::InMemDicomObject::new_empty();
+    let entries: Vec<u16> = (0..64).map(|i| 1000 + 3 * i).collect();
+    for (tag, words) in [(tags::LUT_DESCRIPTOR, vec![64, 0, 16]), (tags::LUT_DATA, entries.clone())] {
+        item.put(DataElement::new(tag, VR::US, PrimitiveValue::U16(words.into())));
+    }
+    let mut ct =
+        Slice::new("ct", 0.0).with(tags::SOP_CLASS_UID, VR::UI, uids::CT_IMAGE_STORAGE).pixels(words);
+    let items = dicom_core::value::DataSetSequence::from(vec![item]);
+    ct.object.put(DataElement::new(tags::MODALITY_LUT_SEQUENCE, VR::SQ, items));
+    ct.save(&path);
+    let study = read(&path, &one_channel(), &[]).unwrap();
+    let slice = &study.slices[0];
+    let unchanged = slice.pixels.index_axis(Axis(0), 0);
+    let object = open(&write::reconstruction(slice, 0, "image", unchanged, &provenance()).unwrap());
+    let stored: Vec<u16> = object.element(tags::PIXEL_DATA).unwrap().to_multi_int().unwrap();
+    assert_eq!(stored, entries, "the table's values are stored");
+    assert_eq!(
+        (text(&object, tags::RESCALE_SLOPE), text(&object, tags::RESCALE_INTERCEPT)),
+        ("1".into(), "0".into())
+    );
+    assert!(object.element(tags::MODALITY_LUT_SEQUENCE).is_err());
+}
+
+#[test]
 fn a_changed_value_is_stored_and_clamped() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.dcm");

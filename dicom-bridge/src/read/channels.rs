@@ -1,9 +1,14 @@
 //! Which series fills which channel: by the bundle's rules, or as a person says.
+//!
+//! A rule speaks of modality and description. Where no description fits it, a series whose description says nothing of any
+//! channel stands for what its acquisition says it is; and where two descriptions fit the channel of T1 and none that of
+//! T1 with contrast agent, the agent tells them apart.
 
 use std::path::{Path, PathBuf};
 
 use anomalens_models::preset::ChannelSpec;
 
+use super::contrast::{Weighting, agent};
 use super::{Inventory, Series, scan};
 use crate::error::ReadError;
 
@@ -28,13 +33,17 @@ pub(super) fn choose(
         }
         Some(inventory)
     };
+    let candidates = inventory.as_ref().map(|inventory| candidates(specs, &inventory.series));
     let mut chosen = Vec::new();
-    for spec in specs {
+    for (place, spec) in specs.iter().enumerate() {
         let (series, why) = match (named(spec), &inventory) {
             (Some(path), _) => {
                 (override_series(spec, path, warnings)?, format!("given as {}", path.display()))
             }
-            (None, Some(inventory)) => by_rule(spec, specs.len(), inventory)?,
+            (None, Some(inventory)) => {
+                let candidates = candidates.as_ref().expect("an inventory has candidates");
+                only(spec, specs.len(), inventory, &candidates[place])?
+            }
             (None, None) => unreachable!("the input is scanned where a channel is not named"),
         };
         let what = if series.description.is_empty() { "no description" } else { &series.description };
@@ -96,47 +105,111 @@ fn override_series(spec: &ChannelSpec, path: &Path, warnings: &mut Vec<String>) 
     Ok(series)
 }
 
-/// The one series that the channel's rule takes, and why.
-fn by_rule(
+/// A series that may fill a channel, and why.
+struct Candidate<'a> {
+    series: &'a Series,
+    why: String,
+}
+
+/// The candidates of each channel.
+fn candidates<'a>(specs: &[ChannelSpec], series: &'a [Series]) -> Vec<Vec<Candidate<'a>>> {
+    let candidate = |series, why| Candidate { series, why };
+    let mut all: Vec<Vec<Candidate>> = specs
+        .iter()
+        .map(|spec| {
+            let fitting = series.iter().filter(|series| fits(spec, &series.modality, &series.description));
+            fitting.map(|series| candidate(series, format!("recognised by {}", say(spec)))).collect()
+        })
+        .collect();
+    let of = |weighting| of_weighting(specs, weighting);
+    if let (Some(plain), Some(contrast)) = (of(Weighting::T1), of(Weighting::T1Contrast)) {
+        let given = |candidate: &Candidate| agent(&candidate.series.images[0]);
+        let with_agent = all[plain].iter().filter(|c| given(c).is_some()).count();
+        // All or none of them would leave one of the two channels empty.
+        if plain != contrast && all[contrast].is_empty() && (1..all[plain].len()).contains(&with_agent) {
+            let (with, without): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut all[plain]).into_iter().partition(|c| given(c).is_some());
+            let why = |c: &Candidate| match given(c) {
+                Some(agent) => format!("{}; of several the one whose {agent}", c.why),
+                None => format!("{}; of several the one without Contrast/Bolus Agent (0018,0010)", c.why),
+            };
+            all[plain] = without.into_iter().map(|c| candidate(c.series, why(&c))).collect();
+            all[contrast] = with.into_iter().map(|c| candidate(c.series, why(&c))).collect();
+        }
+    }
+    // A description that a word of any channel is in says something, if only what the series is not.
+    let silent = |series: &&Series| {
+        let speaks = |spec: &ChannelSpec| {
+            has_word(&series.description, &spec.any_of) || has_word(&series.description, &spec.none_of)
+        };
+        !specs.iter().any(speaks)
+    };
+    for (place, spec) in specs.iter().enumerate().filter(|(_, spec)| !spec.any_of.is_empty()) {
+        if !all[place].is_empty() {
+            continue;
+        }
+        for series in series.iter().filter(silent) {
+            let Some(acquired) = series.acquisition() else { continue };
+            if fits(spec, &series.modality, acquired.weighting.description()) {
+                let why = format!(
+                    "its description says nothing of any channel; acquired as {}: {}",
+                    acquired.weighting.name(),
+                    acquired.why
+                );
+                all[place].push(candidate(series, why));
+            }
+        }
+    }
+    all
+}
+
+/// The one channel that takes series of a weighting; none where none or several do.
+fn of_weighting(specs: &[ChannelSpec], weighting: Weighting) -> Option<usize> {
+    let takes = |spec: &ChannelSpec| !spec.any_of.is_empty() && fits(spec, "MR", weighting.description());
+    let mut taking = (0..specs.len()).filter(|&i| takes(&specs[i]));
+    taking.next().filter(|_| taking.next().is_none())
+}
+
+/// The one candidate of a channel, and why.
+fn only(
     spec: &ChannelSpec,
     channels: usize,
     inventory: &Inventory,
+    candidates: &[Candidate],
 ) -> Result<(Series, String), ReadError> {
-    let fitting: Vec<&Series> = inventory.series.iter().filter(|series| fits(spec, series)).collect();
-    let rule = say(spec);
-    match fitting.as_slice() {
-        [series] => Ok(((*series).clone(), format!("recognised by {rule}"))),
-        _ => {
-            let seen = |series: &[&Series]| {
-                series
-                    .iter()
-                    .map(|s| format!("{} '{}'", s.modality, s.description))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            };
-            let all: Vec<&Series> = inventory.series.iter().collect();
-            let found = match fitting.len() {
-                0 => format!("none among {} series: {}", all.len(), seen(&all)),
-                n => format!("{n}: {}", seen(&fitting)),
-            };
-            Err(ReadError::Channel {
-                path: inventory.path.clone(),
-                channel: spec.name.clone(),
-                channels,
-                found,
-                rule,
-                series: inventory.series.len(),
-            })
-        }
+    if let [candidate] = candidates {
+        return Ok((candidate.series.clone(), candidate.why.clone()));
     }
+    let seen = |series: &Series| {
+        let acquired =
+            series.acquisition().map_or(String::new(), |a| format!(" (acquired as {})", a.weighting.name()));
+        format!("{} '{}'{acquired}", series.modality, series.description)
+    };
+    let list = |series: &mut dyn Iterator<Item = &Series>| series.map(seen).collect::<Vec<_>>().join(", ");
+    let found = match candidates.len() {
+        0 => format!("none among {} series: {}", inventory.series.len(), list(&mut inventory.series.iter())),
+        n => format!("{n}: {}", list(&mut candidates.iter().map(|c| c.series))),
+    };
+    Err(ReadError::Channel {
+        path: inventory.path.clone(),
+        channel: spec.name.clone(),
+        channels,
+        found,
+        rule: say(spec),
+        series: inventory.series.len(),
+    })
 }
 
-fn fits(spec: &ChannelSpec, series: &Series) -> bool {
-    let description = series.description.to_lowercase();
-    let has = |words: &[String]| words.iter().any(|word| description.contains(&word.to_lowercase()));
-    (spec.modality.is_empty() || spec.modality.contains(&series.modality))
-        && (spec.any_of.is_empty() || has(&spec.any_of))
-        && !has(&spec.none_of)
+fn fits(spec: &ChannelSpec, modality: &str, description: &str) -> bool {
+    (spec.modality.is_empty() || spec.modality.iter().any(|known| known == modality))
+        && (spec.any_of.is_empty() || has_word(description, &spec.any_of))
+        && !has_word(description, &spec.none_of)
+}
+
+/// Whether a description has one of some words, without regard to case.
+fn has_word(description: &str, words: &[String]) -> bool {
+    let description = description.to_lowercase();
+    words.iter().any(|word| description.contains(&word.to_lowercase()))
 }
 
 /// The rule of a channel, as a person reads it.
@@ -154,8 +227,12 @@ fn say(spec: &ChannelSpec) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::read::contrast::tests::source;
     use anomalens_models::preset::Preset;
+    use dicom_dictionary_std::tags;
 
     #[test]
     fn the_brats_rules_tell_the_contrasts_apart() {
@@ -170,15 +247,75 @@ mod tests {
             ("AX T2 FLAIR", "flair"),
             ("DWI b1000", ""),
         ] {
-            let series = Series {
-                uid: String::new(),
-                modality: "MR".into(),
-                description: description.into(),
-                images: vec![],
-            };
             let found: Vec<&str> =
-                specs.iter().filter(|s| fits(s, &series)).map(|s| s.name.as_str()).collect();
+                specs.iter().filter(|s| fits(s, "MR", description)).map(|s| s.name.as_str()).collect();
             assert_eq!(found.join(" "), expected, "{description}");
+        }
+    }
+    #[test]
+    fn the_brats_rules_take_every_weighting() {
+        let specs = Preset::load("brats256").unwrap().image.channels;
+        let found = Weighting::ALL.map(|w| of_weighting(&specs, w).map(|i| specs[i].name.as_str()));
+        assert_eq!(found, [Some("t1"), Some("t1ce"), Some("t2"), Some("flair")]);
+    }
+
+    /// A series of one image: description, Scanning Sequence, TR, TE, TI, agent.
+    fn series([description, sequence, tr, te, ti, agent]: [&str; 6]) -> Series {
+        let attributes = [
+            (tags::SCANNING_SEQUENCE, sequence),
+            (tags::REPETITION_TIME, tr),
+            (tags::ECHO_TIME, te),
+            (tags::INVERSION_TIME, ti),
+            (tags::CONTRAST_BOLUS_AGENT, agent),
+        ];
+        let images = vec![Arc::new(source(&attributes))];
+        Series { uid: description.into(), modality: "MR".into(), description: description.into(), images }
+    }
+
+    /// Which description fills each channel of brats256; `?` where it is not one alone.
+    fn filled(series: &[[&str; 6]]) -> String {
+        let specs = Preset::load("brats256").unwrap().image.channels;
+        let series: Vec<Series> = series.iter().map(|s| self::series(*s)).collect();
+        let name = |candidates: &Vec<Candidate>| match candidates.as_slice() {
+            [candidate] => candidate.series.description.clone(),
+            _ => "?".to_owned(),
+        };
+        candidates(&specs, &series).iter().map(name).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn what_descriptions_do_not_say_the_acquisition_does() {
+        let t1 = ["s1", "SE", "500", "12", "", ""];
+        let t1ce = ["s2", "SE", "500", "12", "", "Gadovist"];
+        let t2 = ["s3", "SE", "4000", "100", "", "Gadovist"];
+        let flair = ["s4", "SE\\IR", "9000", "120", "2500", ""];
+        let scout = ["loc", "GR", "8", "4", "", ""];
+        let dwi = ["s5", "EP", "6000", "90", "", ""];
+        let named = |[_, a, b, c, d, e]: [&'static str; 6], name| [name, a, b, c, d, e];
+        for (name, study, expected) in [
+            ("silent", vec![t2, flair, t1ce, t1, dwi], "s1|s2|s3|s4"),
+            (
+                "a described one goes first",
+                vec![named(t1, "AX T1"), scout, t1ce, t2, flair],
+                "AX T1|s2|s3|s4",
+            ),
+            // The scout would be a T1, too.
+            ("two silent ones", vec![t1, scout, t1ce, t2, flair], "?|s2|s3|s4"),
+            (
+                "two T1, one with agent",
+                vec![named(t1, "T1 a"), named(t1ce, "T1 b"), t2, flair],
+                "T1 a|T1 b|s3|s4",
+            ),
+            (
+                "two T1, both with agent",
+                vec![named(t1ce, "T1 a"), named(t1ce, "T1 b"), t2, flair],
+                "?|?|s3|s4",
+            ),
+            ("words go before the acquisition", vec![named(t2, "AX T1"), t1ce, t2, flair], "AX T1|s2|s3|s4"),
+            // It says what it is, and that is none of the four.
+            ("a description that speaks", vec![named(t1, "post GD PD"), t1ce, t2, flair], "?|s2|s3|s4"),
+        ] {
+            assert_eq!(filled(&study), expected, "{name}");
         }
     }
 }

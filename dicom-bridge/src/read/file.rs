@@ -4,11 +4,12 @@ use std::path::Path;
 
 use dicom_core::dictionary::UidDictionary;
 use dicom_dictionary_std::{StandardSopClassDictionary, tags, uids};
-use dicom_object::{DefaultDicomObject, FileMetaTable, OpenFileOptions};
+use dicom_object::{DefaultDicomObject, FileMetaTable, InMemDicomObject, OpenFileOptions};
 
-use super::Source;
-use super::pixels::{BIG_ENDIAN, decodable, name_of};
+use super::part10::complete;
+use super::syntax::{BIG_ENDIAN, codec, name_of};
 use super::unknown::restore;
+use super::{Source, multiframe};
 use crate::attributes::text;
 use crate::error::ReadError;
 use crate::geometry::Geometry;
@@ -16,7 +17,7 @@ use crate::geometry::Geometry;
 /// Manufacturer (0008,0070) of everything that this crate writes: what carries it is not taken as input again.
 pub(crate) const MANUFACTURER: &str = "anomalens";
 
-/// The SOP classes that can be read: single-frame slices and projections.
+/// The SOP classes of one frame that can be read: slices and projections. Those of many are in [`multiframe`].
 const IMAGES: [&str; 5] = [
     uids::MR_IMAGE_STORAGE,
     uids::CT_IMAGE_STORAGE,
@@ -25,8 +26,8 @@ const IMAGES: [&str; 5] = [
     uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PROCESSING,
 ];
 
-/// Opens a file as a source of images; its pixels are left where they are.
-pub(super) fn open(path: &Path) -> Result<Source, ReadError> {
+/// Opens a file as a source of images, one a frame; its pixels are left where they are.
+pub(super) fn open(path: &Path) -> Result<Vec<Source>, ReadError> {
     let (mut object, charset) = load(path)?;
     let meta = object.meta();
     let class = text(&object, tags::SOP_CLASS_UID)
@@ -45,7 +46,6 @@ pub(super) fn open(path: &Path) -> Result<Source, ReadError> {
     if found == [false; 3] {
         return Err(ReadError::NoPixelData { path: path.to_owned() });
     }
-    let geometry = Geometry::of(path, &object)?;
     let required = |tag, attribute| {
         text(&object, tag).ok_or_else(|| ReadError::Attribute {
             path: path.to_owned(),
@@ -65,20 +65,30 @@ pub(super) fn open(path: &Path) -> Result<Source, ReadError> {
             expected: "another transfer syntax; convert it first, e.g. with dcmconv +te".into(),
         });
     }
-    Ok(Source {
-        path: path.to_owned(),
-        sop_class: class,
-        object: object.into_inner(),
-        charset,
-        transfer_syntax,
-        geometry,
-        has_float_pixels: found[1] || found[2],
-    })
+    let object = object.into_inner();
+    let source = |object: InMemDicomObject, frame| {
+        Ok(Source {
+            path: path.to_owned(),
+            sop_class: class.clone(),
+            frame,
+            geometry: Geometry::of(path, &object)?,
+            object,
+            charset: charset.clone(),
+            transfer_syntax: transfer_syntax.clone(),
+            resampled: false,
+            has_float_pixels: found[1] || found[2],
+        })
+    };
+    if multiframe::single_frame_class(&class).is_none() {
+        return Ok(vec![source(object, None)?]);
+    }
+    let frames = multiframe::split(path, &object)?;
+    frames.into_iter().enumerate().map(|(frame, object)| source(object, Some(frame))).collect()
 }
 
 /// What a SOP class is, where it is none of those that can be read.
 fn no_image(class: &str) -> Option<String> {
-    if IMAGES.contains(&class) {
+    if IMAGES.contains(&class) || multiframe::single_frame_class(class).is_some() {
         return None;
     }
     if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
@@ -93,10 +103,8 @@ fn no_image(class: &str) -> Option<String> {
 /// nor gives invalid text back as it was. The second part is the value of Specific Character Set (0008,0005) as it
 /// stands in the file.
 pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>), ReadError> {
-    let mut bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    if bytes.get(128..132) != Some(b"DICM") {
-        return Err(ReadError::NotDicom { path: path.to_owned() });
-    }
+    let bytes = std::fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let mut bytes = complete(path, bytes)?;
     let place = charset_place(&bytes);
     let charset = place.clone().map(|place| bytes[place].to_vec());
     if let Some(place) = place {
@@ -110,9 +118,11 @@ pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>),
         let syntax = trim(meta.transfer_syntax());
         match no_image(&trim(meta.media_storage_sop_class_uid())) {
             // What is no image anyhow need not be whole.
-            Some(found) => ReadError::NotAnImage { path, found },
-            None if !decodable(&syntax) => ReadError::TransferSyntax { path, found: name_of(&syntax) },
-            None => damaged(),
+            Some(found) if !meta.media_storage_sop_class_uid().is_empty() => {
+                ReadError::NotAnImage { path, found }
+            }
+            _ if codec(&syntax).is_none() => ReadError::TransferSyntax { path, found: name_of(&syntax) },
+            _ => damaged(),
         }
     })?;
     restore(&mut object);

@@ -1,315 +1,375 @@
-//! The pixels of one file: checked, decoded, rescaled.
+//! The stored values of an image object, as its transfer syntax and its Image Pixel module say: any class, any number
+//! of frames and samples, integers of 1, 8, 16 or 32 bits and floating point.
 //!
-//! dicom-rs decodes some objects to wrong values without a word (Modality LUT Sequence, 32-bit big endian, a
-//! sign that differs between header and codestream, pad bytes): each of them is looked for here and refused, or put
-//! right where that is certain.
+//! What the header says and what the codestream says must agree, and nothing is made up: a frame that is shorter
+//! than it should be, or holds bits that nobody explains, is refused.
 
+mod codestream;
+mod fragments;
+mod native;
+mod rle;
+
+use std::path::{Path, PathBuf};
+
+use dicom_core::Tag;
 use dicom_core::value::Value;
-use dicom_dictionary_std::{tags, uids};
-use dicom_object::{DefaultDicomObject, InMemDicomObject};
-use dicom_pixeldata::PixelDecoder;
-use ndarray::Array2;
+use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
 
-use super::Source;
-use super::file::{chain, load};
-use crate::attributes::{integer, numbers, text};
+use super::file::load;
+use super::syntax::{BIG_ENDIAN, Codec, codec, name_of};
+use crate::attributes::{integer, text};
 use crate::error::ReadError;
 
-/// The transfer syntaxes that are decoded, with their names.
-const DECODABLE: [(&str, &str); 10] = [
-    (uids::IMPLICIT_VR_LITTLE_ENDIAN, "Implicit VR Little Endian"),
-    (uids::EXPLICIT_VR_LITTLE_ENDIAN, "Explicit VR Little Endian"),
-    (uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, "Deflated Explicit VR Little Endian"),
-    (BIG_ENDIAN, "Explicit VR Big Endian"),
-    (uids::JPEG_BASELINE8_BIT, "JPEG Baseline"),
-    (uids::JPEG_LOSSLESS, "JPEG Lossless"),
-    (uids::JPEG_LOSSLESS_SV1, "JPEG Lossless, first-order prediction"),
-    (uids::JPEG2000_LOSSLESS, "JPEG 2000 Lossless"),
-    (uids::JPEG2000, "JPEG 2000"),
-    (uids::RLE_LOSSLESS, "RLE Lossless"),
-];
+/// More samples a frame than any image has (16,384 × 16,384): a header that asks for more is not believed.
+const LARGEST: usize = 1 << 28;
 
-/// Those that come up but are refused: JPEG Extended is used for 12 bits, which the decoder cannot do; JPEG-LS
-/// wants a C++ library.
-const REFUSED: [(&str, &str); 3] = [
-    (uids::JPEG_EXTENDED12_BIT, "JPEG Extended, 12 bit"),
-    (uids::JPEGLS_LOSSLESS, "JPEG-LS Lossless"),
-    (uids::JPEGLS_NEAR_LOSSLESS, "JPEG-LS Near-Lossless"),
-];
-
-/// Retired in 2006, but files remain.
-pub(super) const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
-
-/// Whether a transfer syntax can be decoded.
-pub(super) fn decodable(uid: &str) -> bool {
-    DECODABLE.iter().any(|(known, _)| *known == uid)
+/// The pixels of one object, not yet decoded.
+pub struct StoredPixels {
+    path: PathBuf,
+    layout: Layout,
+    frames: usize,
+    data: Data,
+    notes: Vec<String>,
 }
 
-/// UID and name of a transfer syntax.
-pub(super) fn name_of(uid: &str) -> String {
-    match DECODABLE.iter().chain(&REFUSED).find(|(known, _)| *known == uid) {
-        Some((_, name)) => format!("{name} ({uid})"),
-        None => uid.to_owned(),
-    }
+/// How the samples of a frame lie.
+#[derive(Debug, Clone, PartialEq)]
+struct Layout {
+    rows: usize,
+    columns: usize,
+    samples: usize,
+    allocated: u32,
+    stored: u32,
+    signed: bool,
+    /// All samples of one kind, then all of the next.
+    planar: bool,
+    /// Two pixels share their colour: Y Y Cb Cr.
+    halved: bool,
+    photometric: String,
+    /// A retired overlay lies in the bits above Bits Stored.
+    overlay: bool,
 }
 
-/// How stored values become the values that the rest of the program sees, and back.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Encoding {
-    /// Bits Allocated (0028,0100): 8 or 16.
-    pub bits_allocated: u32,
-    /// Bits Stored (0028,0101).
-    pub bits_stored: u32,
-    /// Pixel Representation (0028,0103) is 1.
-    pub signed: bool,
-    /// Rescale Slope (0028,1053), 1 where absent.
-    pub slope: f64,
-    /// Rescale Intercept (0028,1052), 0 where absent.
-    pub intercept: f64,
-    /// Small stored values are bright (MONOCHROME1 other than CT): the values are mirrored in their range.
-    pub inverted: bool,
+enum Data {
+    /// Samples of all frames, little endian.
+    Native(Vec<u8>),
+    /// One codestream a frame.
+    Encoded(Codec, Vec<Vec<u8>>),
+    /// Floating point, all frames.
+    Float(Vec<f64>),
 }
 
-impl Encoding {
-    /// Smallest and largest stored value.
-    pub fn range(&self) -> [i32; 2] {
-        if self.signed {
-            [-(1 << (self.bits_stored - 1)), (1 << (self.bits_stored - 1)) - 1]
-        } else {
-            [0, (1 << self.bits_stored) - 1]
-        }
-    }
-
-    /// A stored value in the source's units.
-    pub fn rescale(&self, stored: i32) -> f32 {
-        let [low, high] = self.range();
-        let stored = if self.inverted { low + high - stored } else { stored };
-        (f64::from(stored) * self.slope + self.intercept) as f32
-    }
-
-    /// The nearest stored value, clamped to the range: the inverse of [`Encoding::rescale`].
-    pub fn store(&self, value: f32) -> i32 {
-        let [low, high] = self.range();
-        let stored = ((f64::from(value) - self.intercept) / self.slope).round();
-        let stored = stored.clamp(f64::from(low), f64::from(high)) as i32;
-        if self.inverted { low + high - stored } else { stored }
-    }
-
-    /// Takes the encoding out of a source's attributes.
+impl StoredPixels {
+    /// Opens an object of any class, e.g. an image, a segmentation or a parametric map.
     ///
-    /// Errors: [`ReadError::Attribute`] for everything that would be decoded wrongly, [`ReadError::TransferSyntax`].
-    pub fn of(source: &Source) -> Result<Self, ReadError> {
-        let object = &source.object;
-        let path = &source.path;
-        if !decodable(&source.transfer_syntax) {
-            return Err(ReadError::TransferSyntax {
-                path: path.clone(),
-                found: name_of(&source.transfer_syntax),
-            });
+    /// Errors: [`ReadError::Io`], [`ReadError::NotDicom`], [`ReadError::Damaged`], [`ReadError::NoPixelData`],
+    /// [`ReadError::TransferSyntax`], and [`ReadError::Attribute`] for a description that cannot be followed.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let (object, _) = load(path)?;
+        let syntax = object.meta().transfer_syntax().trim_end_matches('\0').to_owned();
+        Self::of(path, &object, &syntax)
+    }
+
+    /// Takes the pixels out of a data set.
+    pub(super) fn of(path: &Path, object: &InMemDicomObject, syntax: &str) -> Result<Self, ReadError> {
+        let mut notes = Vec::new();
+        let damaged = |cause: String| ReadError::Damaged { path: path.to_owned(), cause };
+        let frames = frames(path, object)?;
+        for (tag, bits) in [(tags::FLOAT_PIXEL_DATA, 32), (tags::DOUBLE_FLOAT_PIXEL_DATA, 64)] {
+            let Some(element) = object.get(tag) else { continue };
+            let layout = Layout::of_float(path, object, bits)?;
+            let values = element.value().to_multi_float64().map_err(|e| damaged(e.to_string()))?;
+            let wanted = frames.checked_mul(layout.len()).unwrap_or(usize::MAX);
+            if values.len() != wanted {
+                return Err(damaged(format!("found {} pixels, expected {wanted}", values.len())));
+            }
+            return Ok(Self { path: path.to_owned(), layout, frames, data: Data::Float(values), notes });
         }
+        let Some(element) = object.get(tags::PIXEL_DATA) else {
+            return Err(ReadError::NoPixelData { path: path.to_owned() });
+        };
+        let Some(codec) = codec(syntax) else {
+            return Err(ReadError::TransferSyntax { path: path.to_owned(), found: name_of(syntax) });
+        };
+        let layout = Layout::of(path, object, codec)?;
+        let data = match (codec, element.value()) {
+            (Codec::Native, Value::Primitive(value)) => {
+                let mut bytes = value.to_bytes().into_owned();
+                if syntax == BIG_ENDIAN
+                    && layout.allocated == 32
+                    && element.header().vr() == dicom_core::VR::OW
+                {
+                    native::swap_halves(&mut bytes);
+                }
+                let (found, wanted) = (bytes.len(), layout.bytes(frames));
+                if found < wanted {
+                    let (h, w) = (layout.rows, layout.columns);
+                    let found = format!("found {} bytes of pixels", found);
+                    return Err(damaged(format!(
+                        "{found}, expected {wanted} for {frames} frame(s) of {h} x {w}"
+                    )));
+                }
+                // One byte more makes an odd length even; more than that is worth a word.
+                if found > wanted + 1 {
+                    notes.push(format!("{} bytes after the pixels left out", found - wanted));
+                }
+                Data::Native(bytes)
+            }
+            (codec, Value::PixelSequence(sequence)) if codec != Codec::Native => {
+                Data::Encoded(codec, fragments::frames(sequence, frames).map_err(damaged)?)
+            }
+            _ => return Err(damaged(format!("the pixels are not as {} wants them", name_of(syntax)))),
+        };
+        Ok(Self { path: path.to_owned(), layout, frames, data, notes })
+    }
+
+    /// Number of frames, rows, columns, samples a pixel.
+    pub fn shape(&self) -> [usize; 4] {
+        [self.frames, self.layout.rows, self.layout.columns, self.layout.samples]
+    }
+
+    /// Bits Stored (0028,0101); of floating-point pixels their size.
+    pub fn bits_stored(&self) -> u32 {
+        self.layout.stored
+    }
+
+    /// What was put right.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The stored values of frame `frame` (from 0), [rows, columns, samples] in one row. Integers are exact. Lossy JPEG of
+    /// YBR comes as RGB, and two pixels that share their colour come each with it.
+    ///
+    /// Errors: [`ReadError::Decode`]; [`ReadError::Damaged`] for a frame that is not there or too short;
+    /// [`ReadError::Attribute`] for bits above Bits Stored.
+    pub fn frame(&self, frame: usize) -> Result<Vec<f64>, ReadError> {
+        let decode = |cause| ReadError::Decode { path: self.path.clone(), cause };
+        if frame >= self.frames {
+            let cause = format!("frame {} was asked for, it has {}", frame + 1, self.frames);
+            return Err(ReadError::Damaged { path: self.path.clone(), cause });
+        }
+        let (codec, bytes) = match &self.data {
+            Data::Float(values) => {
+                return Ok(values[frame * self.layout.len()..][..self.layout.len()].to_vec());
+            }
+            Data::Native(bytes) => {
+                let words =
+                    native::words(bytes, &self.layout, frame).ok_or_else(|| decode("too short".into()))?;
+                return self.values(words);
+            }
+            Data::Encoded(codec, frames) => (*codec, frames[frame].as_slice()),
+        };
+        let words = match codec {
+            Codec::Native | Codec::Fragment => native::words(bytes, &self.layout, 0)
+                .ok_or_else(|| decode("the frame is too short".into()))?,
+            Codec::Deflated => {
+                let bytes = native::inflate(bytes, self.layout.bytes(1)).map_err(decode)?;
+                native::words(&bytes, &self.layout, 0)
+                    .ok_or_else(|| decode("the frame is too short".into()))?
+            }
+            Codec::Rle => rle::words(bytes, &self.layout).map_err(decode)?,
+            Codec::Jpeg | Codec::Jpeg2000 | Codec::JpegLs => {
+                codestream::words(codec, bytes, &self.layout).map_err(decode)?
+            }
+        };
+        self.values(words)
+    }
+
+    fn values(&self, words: Vec<u32>) -> Result<Vec<f64>, ReadError> {
+        let layout = &self.layout;
+        let values: Option<Vec<f64>> = words.into_iter().map(|word| layout.value(word)).collect();
+        values.ok_or_else(|| ReadError::Attribute {
+            path: self.path.clone(),
+            attribute: "Bits Stored (0028,0101)",
+            found: format!("{}, but pixels that use more", layout.stored),
+            expected: "no bit set above High Bit; correct the header first".into(),
+        })
+    }
+}
+
+/// Number of Frames (0028,0008), 1 where absent.
+pub(super) fn frames(path: &Path, object: &InMemDicomObject) -> Result<usize, ReadError> {
+    let Some(found) = text(object, tags::NUMBER_OF_FRAMES) else { return Ok(1) };
+    found.trim().parse().ok().filter(|n| *n > 0).ok_or_else(|| ReadError::Attribute {
+        path: path.to_owned(),
+        attribute: "Number of Frames (0028,0008)",
+        found: format!("'{found}'"),
+        expected: "a number above 0".into(),
+    })
+}
+
+impl Layout {
+    /// Samples in a frame.
+    fn len(&self) -> usize {
+        self.rows * self.columns * self.samples
+    }
+
+    /// Bytes that `frames` frames take without compression.
+    fn bytes(&self, frames: usize) -> usize {
+        // Of three samples a pixel two remain where colour is halved.
+        let samples = if self.halved { self.len() / 3 * 2 } else { self.len() };
+        let bits = (samples as u128) * (frames as u128) * u128::from(self.allocated);
+        usize::try_from(bits.div_ceil(8)).unwrap_or(usize::MAX)
+    }
+
+    /// The value of one stored word; none where bits above Bits Stored are neither zero nor the sign repeated (PS3.5
+    /// 8.1.1), unless an overlay explains them.
+    fn value(&self, word: u32) -> Option<f64> {
+        let shift = 32 - self.stored;
+        let above = 32 - self.allocated;
+        let unsigned = (word << shift) >> shift;
+        let signed = ((word << shift) as i32) >> shift;
+        let sign_filled = (signed as u32) << above >> above;
+        let clean = word == unsigned || (self.signed && word == sign_filled);
+        (clean || self.overlay).then_some(if self.signed { f64::from(signed) } else { f64::from(unsigned) })
+    }
+
+    fn size(path: &Path, object: &InMemDicomObject) -> Result<[usize; 2], ReadError> {
+        let side = |tag, attribute| {
+            let n = integer(object, tag).filter(|n| *n > 0);
+            n.map(|n| n as usize).ok_or_else(|| ReadError::Attribute {
+                path: path.to_owned(),
+                attribute,
+                found: "nothing".into(),
+                expected: "a number above 0".into(),
+            })
+        };
+        Ok([side(tags::ROWS, "Rows (0028,0010)")?, side(tags::COLUMNS, "Columns (0028,0011)")?])
+    }
+
+    fn of_float(path: &Path, object: &InMemDicomObject, bits: u32) -> Result<Self, ReadError> {
+        let [rows, columns] = Self::size(path, object)?;
+        let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default();
+        Ok(Self {
+            rows,
+            columns,
+            samples: 1,
+            allocated: bits,
+            stored: bits,
+            signed: true,
+            planar: false,
+            halved: false,
+            photometric,
+            overlay: false,
+        })
+    }
+
+    fn of(path: &Path, object: &InMemDicomObject, codec: Codec) -> Result<Self, ReadError> {
         let fail = |attribute, found: String, expected: &str| {
-            Err(ReadError::Attribute { path: path.clone(), attribute, found, expected: expected.to_owned() })
+            Err(ReadError::Attribute {
+                path: path.to_owned(),
+                attribute,
+                found,
+                expected: expected.to_owned(),
+            })
         };
-        if source.has_float_pixels {
-            return fail(
-                "Float Pixel Data (7FE0,0008/0009)",
-                "floating-point pixels".into(),
-                "integers (7FE0,0010)",
-            );
-        }
-        let number = |tag| integer(object, tag);
         let say = |value: Option<u32>| value.map_or("nothing".to_owned(), |v| v.to_string());
-        let frames = text(object, tags::NUMBER_OF_FRAMES).unwrap_or_else(|| "1".into());
-        if frames != "1" {
-            let expected = "1; multi-frame objects are not read yet: split it into single frames first";
-            return fail("Number of Frames (0028,0008)", frames, expected);
-        }
+        let number = |tag| integer(object, tag);
+        let [rows, columns] = Self::size(path, object)?;
         let samples = number(tags::SAMPLES_PER_PIXEL);
-        if samples != Some(1) {
-            return fail("Samples per Pixel (0028,0002)", say(samples), "1, a grey-scale image");
-        }
-        let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_else(|| "nothing".into());
-        if !["MONOCHROME1", "MONOCHROME2"].contains(&photometric.as_str()) {
-            let expected = "MONOCHROME1 or MONOCHROME2, a grey-scale image";
-            return fail("Photometric Interpretation (0028,0004)", photometric, expected);
-        }
-        let (allocated, stored) = (number(tags::BITS_ALLOCATED), number(tags::BITS_STORED));
-        let Some(bits_allocated @ (8 | 16)) = allocated else {
-            return fail("Bits Allocated (0028,0100)", say(allocated), "8 or 16");
+        let Some(samples @ 1..=4) = samples else {
+            return fail("Samples per Pixel (0028,0002)", say(samples), "1 to 4");
         };
-        let Some(bits_stored) = stored.filter(|b| (2..=bits_allocated).contains(b)) else {
-            return fail("Bits Stored (0028,0101)", say(stored), "2 to Bits Allocated");
+        let (allocated, stored) = (number(tags::BITS_ALLOCATED), number(tags::BITS_STORED));
+        let Some(allocated @ (1 | 8 | 16 | 32)) = allocated else {
+            return fail("Bits Allocated (0028,0100)", say(allocated), "1, 8, 16 or 32");
+        };
+        let Some(stored) = stored.filter(|b| (1..=allocated).contains(b)) else {
+            return fail("Bits Stored (0028,0101)", say(stored), "1 to Bits Allocated");
         };
         let high = number(tags::HIGH_BIT);
-        if high != Some(bits_stored - 1) {
+        if high != Some(stored - 1) {
             return fail("High Bit (0028,0102)", say(high), "Bits Stored - 1");
         }
         let sign = number(tags::PIXEL_REPRESENTATION);
         let Some(sign @ (0 | 1)) = sign else {
             return fail("Pixel Representation (0028,0103)", say(sign), "0 (unsigned) or 1 (signed)");
         };
-        if object.get(tags::MODALITY_LUT_SEQUENCE).is_some() {
-            let expected = "Rescale Slope and Intercept; apply the table first";
-            return fail("Modality LUT Sequence (0028,3000)", "a table".into(), expected);
+        let photometric = text(object, tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default();
+        let uncompressed = !matches!(codec, Codec::Jpeg | Codec::Jpeg2000 | Codec::JpegLs);
+        if uncompressed && ["YBR_PARTIAL_422", "YBR_PARTIAL_420"].contains(&photometric.as_str()) {
+            let expected = "another one; convert it first, e.g. with dcmconv";
+            return fail("Photometric Interpretation (0028,0004)", photometric, expected);
         }
-        let real = |tag, attribute, default: f64| match numbers::<1>(object, tag) {
-            Ok(value) => Ok(value.map_or(default, |[v]| v)),
-            Err(found) => Err(ReadError::Attribute {
-                path: path.clone(),
-                attribute,
+        let halved = uncompressed && codec != Codec::Rle && photometric == "YBR_FULL_422";
+        if halved && (samples != 3 || allocated != 8 || columns % 2 != 0) {
+            let found = format!("YBR_FULL_422 with {samples} samples of {allocated} bits, {columns} columns");
+            return fail(
+                "Photometric Interpretation (0028,0004)",
                 found,
-                expected: "one finite number".to_owned(),
-            }),
-        };
-        let slope = real(tags::RESCALE_SLOPE, "Rescale Slope (0028,1053)", 1.0)?;
-        let intercept = real(tags::RESCALE_INTERCEPT, "Rescale Intercept (0028,1052)", 0.0)?;
-        if slope == 0.0 {
-            return fail("Rescale Slope (0028,1053)", "0".into(), "a number other than 0");
+                "3 samples of 8 bits, an even number",
+            );
+        }
+        let samples = samples as usize;
+        if rows * columns * samples > LARGEST {
+            return fail("Rows (0028,0010)", format!("{rows} x {columns}"), "a smaller image");
         }
         Ok(Self {
-            bits_allocated,
-            bits_stored,
+            rows,
+            columns,
+            samples,
+            allocated,
+            stored,
             signed: sign == 1,
-            slope,
-            intercept,
-            inverted: photometric == "MONOCHROME1" && source.sop_class != uids::CT_IMAGE_STORAGE,
+            planar: samples > 1 && !halved && number(tags::PLANAR_CONFIGURATION) == Some(1),
+            halved,
+            photometric,
+            overlay: overlay_in_pixels(object, stored),
         })
     }
 }
 
-/// Decodes a source to [H, W] in the source's units. The second part says what was put right.
-///
-/// Errors: as [`Encoding::of`], and [`ReadError::Decode`], [`ReadError::Damaged`].
-pub(super) fn decode(source: &Source) -> Result<(Array2<f32>, Vec<String>), ReadError> {
-    let encoding = Encoding::of(source)?;
-    let (object, _) = load(&source.path)?;
-    codestream_agrees(source, &object, encoding)?;
-    let decode = |cause| ReadError::Decode { path: source.path.clone(), cause };
-    let decoded = object.decode_pixel_data().map_err(|e| decode(chain(&e)))?;
-    let [h, w] = source.geometry.size;
-    let mut words: Vec<u16> = match encoding.bits_allocated {
-        8 => decoded.data().iter().map(|b| u16::from(*b)).collect(),
-        _ => decoded.data_ow(),
-    };
-    let mut notes = Vec::new();
-    if words.len() < h * w {
-        let cause = format!("found {} pixels, expected {h} x {w} = {}", words.len(), h * w);
-        return Err(ReadError::Damaged { path: source.path.clone(), cause });
-    }
-    // One byte more makes an odd length even; more than that is worth a word.
-    if words.len() > h * w + 1 {
-        notes.push(format!("{} pad values after the image left out", words.len() - h * w));
-    }
-    words.truncate(h * w);
-    let stored = words.iter().map(|&w| stored_value(w, encoding));
-    let values: Option<Vec<f32>> = stored.map(|v| v.map(|v| encoding.rescale(v))).collect();
-    let values = values.ok_or_else(|| ReadError::Attribute {
-        path: source.path.clone(),
-        attribute: "Bits Stored (0028,0101)",
-        found: format!("{}, but pixels that use more", encoding.bits_stored),
-        expected: "no bit set above High Bit; remove overlays from the pixels first".into(),
-    })?;
-    let pixels = Array2::from_shape_vec((h, w), values).expect("truncated to h * w values");
-    Ok((pixels, notes))
-}
-
-/// The value of one stored word; none where bits above Bits Stored are neither zero nor the sign repeated
-/// (PS3.5 8.1.1).
-fn stored_value(word: u16, encoding: Encoding) -> Option<i32> {
-    let shift = 32 - encoding.bits_stored;
-    let unsigned = (u32::from(word) << shift) >> shift;
-    let signed = ((u32::from(word) << shift) as i32) >> shift;
-    let sign_filled = (signed as u32) << (32 - encoding.bits_allocated) >> (32 - encoding.bits_allocated);
-    match encoding.signed {
-        false => (u32::from(word) == unsigned).then_some(unsigned as i32),
-        true => (u32::from(word) == unsigned || u32::from(word) == sign_filled).then_some(signed),
-    }
-}
-
-/// JPEG 2000 says the sign twice, in the header and in the codestream; where they differ nobody knows the values.
-fn codestream_agrees(
-    source: &Source,
-    object: &DefaultDicomObject,
-    encoding: Encoding,
-) -> Result<(), ReadError> {
-    let jpeg2000 = [uids::JPEG2000_LOSSLESS, uids::JPEG2000].contains(&source.transfer_syntax.as_str());
-    let Some(signed) = jpeg2000.then(|| codestream_sign(object)).flatten() else { return Ok(()) };
-    if signed == encoding.signed {
-        return Ok(());
-    }
-    Err(ReadError::Attribute {
-        path: source.path.clone(),
-        attribute: "Pixel Representation (0028,0103)",
-        found: u32::from(encoding.signed).to_string(),
-        expected: format!("{}, as in the JPEG 2000 codestream; correct the header first", u32::from(signed)),
+/// Whether an overlay lies in the pixels, above Bits Stored: Overlay Bit Position (60xx,0102) says so, and there is no
+/// Overlay Data (60xx,3000) of its own (PS3.3 C.9.2, retired).
+fn overlay_in_pixels(object: &InMemDicomObject, stored: u32) -> bool {
+    (0x6000..=0x601E).step_by(2).any(|group| {
+        let place = integer(object, Tag(group, 0x0102));
+        place.is_some_and(|bit| bit >= stored) && object.get(Tag(group, 0x3000)).is_none()
     })
 }
 
-/// Whether the first component of a JPEG 2000 codestream is signed: Ssiz of the SIZ marker (ISO 15444-1 A.5.1).
-fn codestream_sign(object: &InMemDicomObject) -> Option<bool> {
-    let Value::PixelSequence(sequence) = object.get(tags::PIXEL_DATA)?.value() else { return None };
-    let stream = sequence.fragments().first()?;
-    let start = stream.windows(4).position(|w| w == [0xFF, 0x4F, 0xFF, 0x51])?;
-    stream.get(start + 42).map(|ssiz| ssiz & 0x80 != 0)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const PLAIN: Encoding = Encoding {
-        bits_allocated: 16,
-        bits_stored: 16,
-        signed: false,
-        slope: 1.0,
-        intercept: 0.0,
-        inverted: false,
-    };
-
-    #[test]
-    fn every_stored_value_survives_the_way_there_and_back() {
-        for encoding in [
-            PLAIN,
-            Encoding { signed: true, ..PLAIN },
-            Encoding { bits_stored: 10, inverted: true, ..PLAIN },
-            Encoding {
-                bits_stored: 12,
-                signed: true,
-                slope: -0.5,
-                intercept: 1024.0,
-                inverted: true,
-                ..PLAIN
-            },
-            Encoding { slope: 3.141_592_7e-3, intercept: -1024.0, ..PLAIN },
-            Encoding { slope: 1e4, intercept: 0.25, ..PLAIN },
-        ] {
-            let [low, high] = encoding.range();
-            let wrong = (low..=high).find(|&v| encoding.store(encoding.rescale(v)) != v);
-            assert_eq!(wrong, None, "{encoding:?}");
+    pub(super) fn layout(rows: usize, columns: usize, samples: usize, allocated: u32) -> Layout {
+        Layout {
+            rows,
+            columns,
+            samples,
+            allocated,
+            stored: allocated,
+            signed: false,
+            planar: false,
+            halved: false,
+            photometric: "MONOCHROME2".into(),
+            overlay: false,
         }
     }
 
     #[test]
-    fn monochrome1_is_mirrored_in_its_range() {
-        let encoding = Encoding { bits_stored: 10, inverted: true, ..PLAIN };
-        assert_eq!([0, 1, 1023].map(|v| encoding.rescale(v)), [1023.0, 1022.0, 0.0]);
-    }
-
-    #[test]
     fn bits_above_bits_stored() {
-        let e12 = Encoding { bits_stored: 12, ..PLAIN };
-        let s12 = Encoding { signed: true, ..e12 };
-        for (word, encoding, expected) in [
-            (0x0FFF, e12, Some(4095)),
-            (0x1FFF, e12, None),
-            (0xFFFF, s12, Some(-1)),
-            (0x0FFF, s12, Some(-1)),
-            (0x07FF, s12, Some(2047)),
-            (0x10FF, s12, None),
-            (0x8000, Encoding { signed: true, ..PLAIN }, Some(-32768)),
-            (0x80, Encoding { bits_allocated: 8, bits_stored: 8, signed: true, ..PLAIN }, Some(-128)),
+        let plain = layout(1, 1, 1, 16);
+        let e12 = Layout { stored: 12, ..plain.clone() };
+        let s12 = Layout { signed: true, ..e12.clone() };
+        let s16 = Layout { signed: true, ..plain };
+        let s8 = Layout { signed: true, ..layout(1, 1, 1, 8) };
+        let with_overlay = Layout { overlay: true, ..e12.clone() };
+        for (word, layout, expected) in [
+            (0x0FFF, &e12, Some(4095.0)),
+            (0x1FFF, &e12, None),
+            (0x1FFF, &with_overlay, Some(4095.0)),
+            (0xFFFF, &s12, Some(-1.0)),
+            (0x0FFF, &s12, Some(-1.0)),
+            (0x07FF, &s12, Some(2047.0)),
+            (0x10FF, &s12, None),
+            (0x8000, &s16, Some(-32768.0)),
+            (0x80, &s8, Some(-128.0)),
+            (u32::MAX, &super::tests::layout(1, 1, 1, 32), Some(4_294_967_295.0)),
         ] {
-            assert_eq!(stored_value(word, encoding), expected, "{word:#06x} {encoding:?}");
+            assert_eq!(layout.value(word), expected, "{word:#06x} {layout:?}");
         }
     }
 }

@@ -99,48 +99,56 @@ fn even(
     Ok(())
 }
 
-/// Checks that the stacks of all channels (each sorted, none empty) are on one grid, slice by slice.
+/// Whether a stack (sorted, not empty) lies on the grid of another, slice by slice; if not, it can be resampled: it is
+/// of the same patient and in the same frame of reference.
 ///
-/// Errors: [`ReadError::Grid`].
-pub(super) fn one_grid(stacks: &[Vec<Arc<Source>>]) -> Result<(), ReadError> {
-    const REMEDY: &str = "resample the series to one grid first, in one frame of reference";
-    let first = &stacks[0];
-    for stack in &stacks[1..] {
-        if stack.len() != first.len() {
-            return Err(ReadError::Grid {
-                path: stack[0].path.clone(),
-                other: first[0].path.clone(),
-                what: "number of slices",
-                found: stack.len().to_string().into(),
-                expected: first.len().to_string().into(),
-                remedy: REMEDY,
-            });
-        }
-        for (a, b) in stack.iter().zip(first) {
+/// Errors: [`ReadError::Grid`] where it cannot.
+pub(super) fn on_grid(stack: &[Arc<Source>], reference: &[Arc<Source>]) -> Result<bool, ReadError> {
+    const REMEDY: &str = "bring the series into one frame of reference and onto one grid first";
+    let frames = [&stack[0], &reference[0]].map(|s| s.geometry.frame_of_reference.as_ref());
+    let fail = |a: &Source, b: &Source, what, found: String, expected: String| ReadError::Grid {
+        path: a.path.clone(),
+        other: b.path.clone(),
+        what,
+        found: found.into(),
+        expected: expected.into(),
+        remedy: REMEDY,
+    };
+    if patient(&stack[0]) != patient(&reference[0]) {
+        grid(&stack[0], &reference[0], REMEDY)?;
+    }
+    if frames[0] != frames[1] {
+        // UIDs do not belong into messages.
+        let (found, expected) = ("another one".into(), "the same".into());
+        return Err(fail(&stack[0], &reference[0], "frame of reference", found, expected));
+    }
+    let difference = if stack.len() != reference.len() {
+        let (found, expected) = (stack.len().to_string(), reference.len().to_string());
+        Err(fail(&stack[0], &reference[0], "number of slices", found, expected))
+    } else {
+        stack.iter().zip(reference).try_for_each(|(a, b)| {
             grid(a, b, REMEDY)?;
             let far = |p: [f64; 3], q: [f64; 3]| p.iter().zip(q).any(|(x, y)| (x - y).abs() > ALIGNED);
-            let same = match (a.geometry.position, b.geometry.position) {
-                (Some(p), Some(q)) => !far(p, q),
-                (p, q) => p.is_none() && q.is_none(),
-            };
-            if !same {
-                return Err(ReadError::Grid {
-                    path: a.path.clone(),
-                    other: b.path.clone(),
-                    what: "position in mm",
-                    found: format!("{:?}", a.geometry.position).into(),
-                    expected: format!("{:?}", b.geometry.position).into(),
-                    remedy: REMEDY,
-                });
-            }
-        }
+            let (p, q) = (a.geometry.position, b.geometry.position);
+            let same = p.zip(q).map_or(p.is_none() && q.is_none(), |(p, q)| !far(p, q));
+            if same { Ok(()) } else { Err(fail(a, b, "position in mm", format!("{p:?}"), format!("{q:?}"))) }
+        })
+    };
+    match difference {
+        Ok(()) => Ok(true),
+        // Without a frame of reference nobody knows where it lies in the other's.
+        Err(_) if frames[0].is_some() => Ok(false),
+        Err(e) => Err(e),
     }
-    Ok(())
+}
+
+/// Patient ID (0010,0020).
+fn patient(source: &Source) -> Option<String> {
+    text(&source.object, tags::PATIENT_ID)
 }
 
 /// Two objects of one patient on one grid, positions apart.
 fn grid(a: &Source, b: &Source, remedy: &'static str) -> Result<(), ReadError> {
-    let patient = |s: &Source| text(&s.object, tags::PATIENT_ID);
     let different = if patient(a) != patient(b) {
         // Identifiers do not belong into messages.
         Some(("Patient ID (0010,0020)", "another one".to_owned(), "the same".to_owned()))

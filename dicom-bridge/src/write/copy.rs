@@ -131,6 +131,9 @@ pub(super) const VALUES: &[Tag] = &[
     tags::PRESENTATION_LUT_SHAPE,
 ];
 
+/// Which stored values stand for "no pixel here".
+pub(super) const PADDING: &[Tag] = &[tags::PIXEL_PADDING_VALUE, tags::PIXEL_PADDING_RANGE_LIMIT];
+
 /// Copies attributes, where the source has them.
 pub(super) fn attributes(source: &Source, which: &[Tag], to: &mut InMemDicomObject) {
     for &tag in which {

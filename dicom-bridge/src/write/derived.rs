@@ -59,10 +59,10 @@ impl<'a> Draft<'a> {
                 object.remove_element(tag);
             }
         }
-        draft.text(tags::SOP_CLASS_UID, VR::UI, &source.sop_class);
+        draft.text(tags::SOP_CLASS_UID, VR::UI, source.single_frame_class());
         draft.text(tags::MODALITY, VR::CS, &text(&source.object, tags::MODALITY).unwrap_or_default());
         // The third value of a CT's Image Type is axial or localiser (C.8.2.1.1.1).
-        let image_type = match source.sop_class.as_str() {
+        let image_type = match source.single_frame_class() {
             uids::CT_IMAGE_STORAGE => "DERIVED\\SECONDARY\\AXIAL",
             uids::MR_IMAGE_STORAGE | uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE => "DERIVED\\SECONDARY\\OTHER",
             // DX wants it empty (C.8.11.3.1.3).
@@ -180,8 +180,16 @@ impl<'a> Draft<'a> {
     fn derivation(&mut self) {
         let p = self.provenance;
         let note = if p.note.is_empty() { String::new() } else { format!(" {}.", p.note) };
+        let resampled = self.slice.sources.iter().filter(|s| s.resampled).count();
+        let resampled = match resampled {
+            0 => String::new(),
+            n => {
+                let all = self.slice.sources.len();
+                format!(" {n} of {all} channels resampled onto the grid of the first (trilinear).")
+            }
+        };
         let description = format!(
-            "{NOT_DIAGNOSTIC}. {}: {} {}; bundle {}, sha256 {}; {}.{note}",
+            "{NOT_DIAGNOSTIC}. {}: {} {}; bundle {}, sha256 {}; {}.{note}{resampled}",
             self.kind.title, self.kind.how, p.tool, p.bundle, p.bundle_hash, p.parameters
         );
         self.text(tags::DERIVATION_DESCRIPTION, VR::ST, &plain(&description, 1024));
@@ -191,12 +199,16 @@ impl<'a> Draft<'a> {
         let mut sources = Vec::new();
         for source in &self.slice.sources {
             let uid = instance(source);
-            if !seen.contains(&uid) {
+            let this = (uid.clone(), source.frame);
+            if !seen.contains(&this) {
                 let mut item = purpose("121322", "Source image for image processing operation");
                 put(&mut item, tags::REFERENCED_SOP_CLASS_UID, VR::UI, &source.sop_class);
                 put(&mut item, tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, &uid);
+                if let Some(frame) = source.frame {
+                    put(&mut item, tags::REFERENCED_FRAME_NUMBER, VR::IS, &(frame + 1).to_string());
+                }
                 sources.push(item);
-                seen.push(uid);
+                seen.push(this);
             }
         }
         self.sequence(tags::SOURCE_IMAGE_SEQUENCE, sources);
@@ -204,7 +216,7 @@ impl<'a> Draft<'a> {
 
     /// Attributes that the modality's IOD wants present although old sources lack them.
     fn type_2_of_the_modality(&mut self) {
-        let wanted: &[(Tag, VR)] = match self.source.sop_class.as_str() {
+        let wanted: &[(Tag, VR)] = match self.source.single_frame_class() {
             uids::MR_IMAGE_STORAGE => &[
                 (tags::SCAN_OPTIONS, VR::CS),
                 (tags::MR_ACQUISITION_TYPE, VR::CS),
@@ -235,7 +247,7 @@ impl<'a> Draft<'a> {
             self.empty_if_absent(tag, vr);
         }
         let slices =
-            [uids::MR_IMAGE_STORAGE, uids::CT_IMAGE_STORAGE].contains(&self.source.sop_class.as_str());
+            [uids::MR_IMAGE_STORAGE, uids::CT_IMAGE_STORAGE].contains(&self.source.single_frame_class());
         let named = text(&self.object, tags::FRAME_OF_REFERENCE_UID).is_some();
         if slices && !named {
             // Slices must have one. Invented for the whole series, so that its results lie in one frame.
@@ -306,7 +318,9 @@ impl<'a> Draft<'a> {
         let p = self.provenance;
         let pixels = self.object.element(tags::PIXEL_DATA).map_err(|e| encode(e.to_string()))?;
         let digest = Sha256::digest(pixels.to_bytes().map_err(|e| encode(e.to_string()))?);
-        let instances: Vec<String> = self.slice.sources.iter().map(|s| instance(s)).collect();
+        // Frames of one object share its UID.
+        let image = |s: &Source| s.frame.map_or_else(|| instance(s), |n| format!("{}#{n}", instance(s)));
+        let instances: Vec<String> = self.slice.sources.iter().map(|s| image(s)).collect();
         let series: Vec<String> =
             self.slice.sources.iter().filter_map(|s| text(&s.object, tags::SERIES_INSTANCE_UID)).collect();
         let (instances, series) = (instances.join("\\"), series.join("\\"));

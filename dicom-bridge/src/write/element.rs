@@ -27,15 +27,6 @@ pub(super) fn purpose(value: &str, meaning: &str) -> InMemDicomObject {
     item
 }
 
-/// At most 16 characters, as a decimal string may have.
-pub(super) fn decimal(value: f64) -> String {
-    let plain = value.to_string();
-    if plain.len() <= 16 {
-        return plain;
-    }
-    (0..=10).rev().map(|digits| format!("{value:.digits$e}")).find(|s| s.len() <= 16).unwrap_or(plain)
-}
-
 /// Text that is the same in every character set: printable ASCII without the backslash, which divides values.
 pub(super) fn plain(text: &str, longest: usize) -> String {
     let ascii = text.chars().map(|c| if (' '..='~').contains(&c) && c != '\\' { c } else { '?' });

@@ -10,8 +10,9 @@ use dicom_object::InMemDicomObject;
 use ndarray::ArrayView2;
 
 use super::derived::{Draft, Kind, check_shape};
-use super::element::{code, decimal};
+use super::element::code;
 use super::{Provenance, Written};
+use crate::attributes::decimal;
 use crate::error::WriteError;
 use crate::read::SourceSlice;
 
@@ -105,7 +106,7 @@ pub fn map(
         ),
     };
     let mut draft = Draft::image(slice, kind, provenance);
-    let class = slice.sources[0].sop_class.as_str();
+    let class = slice.sources[0].single_frame_class();
     let rescaled = [uids::CT_IMAGE_STORAGE, uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE].contains(&class);
     let slope = if rescaled { scale.text.as_str() } else { "1" };
     if class != uids::MR_IMAGE_STORAGE {

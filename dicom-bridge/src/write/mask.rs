@@ -30,7 +30,7 @@ pub fn mask(
         how: format!("1 where the anomaly map is above a threshold ({threshold}), else 0."),
     };
     let mut draft = Draft::image(slice, kind, provenance);
-    if slice.sources[0].sop_class != uids::MR_IMAGE_STORAGE {
+    if slice.sources[0].single_frame_class() != uids::MR_IMAGE_STORAGE {
         draft.unspecified_units("1");
     }
     // LINEAR with width 1 shows 0 as black and 1 as white (PS3.3 C.11.2.1.2.1).

@@ -1,6 +1,6 @@
 //! The pseudo-healthy reconstruction, as a derived image of the source's modality.
 
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use ndarray::ArrayView2;
 
 use super::copy;
@@ -14,7 +14,8 @@ const OBJECT: &str = "reconstruction";
 
 /// Writes the reconstruction of one channel. `pixels`: [H, W] in the source's units, as [`SourceSlice::pixels`].
 /// Values are taken back to stored values and clamped to what the source's Bits Stored can hold; where they equal
-/// the source's the stored values do, too.
+/// the source's the stored values do, too. Padding stays as it is. Of a source with a Modality LUT the values
+/// themselves are stored.
 ///
 /// Errors: [`WriteError`].
 pub fn reconstruction(
@@ -34,6 +35,8 @@ pub fn reconstruction(
     }
     let encoding =
         Encoding::of(source).map_err(|e| WriteError::Encode { object: OBJECT, cause: e.to_string() })?;
+    let by_table = encoding.table.is_some();
+    let encoding = encoding.written();
     let kind = Kind {
         word: OBJECT,
         channel: Some((channel, channel_name)),
@@ -45,9 +48,19 @@ pub fn reconstruction(
     };
     let mut draft = Draft::image(slice, kind, provenance);
     copy::attributes(source, copy::VALUES, &mut draft.object);
+    if by_table && source.single_frame_class() != uids::MR_IMAGE_STORAGE {
+        draft.unspecified_units("1");
+    } else if !by_table {
+        copy::attributes(source, copy::PADDING, &mut draft.object);
+    }
     let photometric = text(&source.object, tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default();
     // Negative values keep their low bits; Pixel Representation says that they are signed.
-    let words = pixels.iter().map(|&v| encoding.store(v) as u16).collect();
+    let padded = |index| slice.padding.as_ref().is_some_and(|padding| padding[index]);
+    let value = |((r, c), &new): ((usize, usize), &f32)| {
+        let index = [channel, r, c];
+        encoding.store(if padded(index) { slice.pixels[index] } else { new }) as u16
+    };
+    let words = pixels.indexed_iter().map(value).collect();
     draft.grey(
         &photometric,
         encoding.bits_allocated as u16,
