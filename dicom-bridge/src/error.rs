@@ -232,6 +232,22 @@ pub enum WriteError {
         /// Number of channels of the slice.
         expected: usize,
     },
+    /// A multi-frame object of no slices.
+    #[error("{object}: found no slice, expected at least one")]
+    NoSlices {
+        /// What was to be written.
+        object: &'static str,
+    },
+    /// A slice that does not say where it lies, for an object that must.
+    #[error("{object}: {missing} is missing in {}, expected in each slice; write a fractional segmentation instead", source_file.display())]
+    Unplaced {
+        /// What was to be written.
+        object: &'static str,
+        /// Name and tag of the attribute.
+        missing: &'static str,
+        /// The source.
+        source_file: PathBuf,
+    },
     /// The object could not be encoded.
     #[error("{object}: could not be encoded: {cause}")]
     Encode {

@@ -7,7 +7,7 @@
 //!                    read::read ──> Study: slices sorted along the normal, pixels [C, H, W] in the source's units
 //!                                      │   (normalise, frame, translate: not this crate's business)
 //!                                      v
-//!                    write::{reconstruction, map, mask, picture} ──> Written: one derived object, as bytes
+//!                    write::{reconstruction, segmentation, …} ──> Written: one derived object, as bytes
 //! ```
 //!
 //! Nothing is guessed: what cannot be read without a doubt (see [`ReadError`]) is refused, and every decision taken
@@ -22,4 +22,4 @@ pub mod write;
 pub use error::{ReadError, WriteError};
 pub use geometry::Geometry;
 pub use read::{Inventory, Source, SourceSlice, StoredPixels, Study, read, scan};
-pub use write::{MapOf, MapScale, Provenance, Written};
+pub use write::{MapNumbers, MapOf, MapScale, Objects, Provenance, Written};

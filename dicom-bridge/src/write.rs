@@ -1,25 +1,43 @@
 //! Writing: results to derived DICOM objects, one file a kind of object.
 //!
-//! Every function takes a source slice and a result on its grid, and returns one complete object; nothing touches
-//! the disk before [`Written::save`].
+//! Every function takes source slices and results on their grid, and returns one complete object; nothing touches
+//! the disk before [`Written::save`]. An object of the source's modality holds one slice; segmentations and parametric
+//! maps hold the whole stack, a frame a slice.
 
 mod copy;
 mod derived;
+mod describe;
 mod element;
+mod frames;
 mod map;
 mod mask;
+mod modality;
+mod objects;
+mod parametric;
 mod picture;
 mod reconstruction;
+mod scale;
+mod segmentation;
 mod uid;
 
 use std::path::{Path, PathBuf};
 
-use crate::error::WriteError;
+use ndarray::ArrayView2;
 
-pub use map::{MapOf, MapScale, map};
+use crate::error::WriteError;
+use crate::read::SourceSlice;
+
+pub use map::{MapOf, map};
 pub use mask::mask;
-pub use picture::picture;
+pub use objects::{Object, Objects, UnknownObject, anomaly_map};
+pub use parametric::{MapNumbers, parametric_map};
+pub use picture::{picture, pictures};
 pub use reconstruction::reconstruction;
+pub use scale::MapScale;
+pub use segmentation::{fractional_map, segmentation};
+
+/// One frame of a multi-frame object: a slice of the source and a result on its grid, [H, W].
+pub type Frame<'a, T> = (&'a SourceSlice, ArrayView2<'a, T>);
 
 /// What made a result; recorded in it, and part of its UIDs: the same run gives the same UIDs, any change new ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,11 +5,13 @@ mod common;
 
 use std::path::Path;
 
-use anomalens_dicom_bridge::{ReadError, Study, read};
+use anomalens_dicom_bridge::{ReadError, Study, read, write};
 use anomalens_models::preset::ImageSpec;
-use common::{Slice, channel, one_channel};
+use common::{Slice, channel, one_channel, provenance};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
+use ndarray::{Array2, Axis};
 
 /// Half a stored unit, and as much again for the six digits of positions and cosines.
 const QUANTISED: f64 = 0.02;
@@ -182,14 +184,8 @@ fn what_was_resampled_says_so_and_lies_on_the_reference_grid() {
             text(tags::IMAGE_POSITION_PATIENT),
             a.object.element(tags::IMAGE_POSITION_PATIENT).unwrap().to_str().unwrap()
         );
-        let p = common::provenance();
-        let written = anomalens_dicom_bridge::write::reconstruction(
-            slice,
-            1,
-            "t2",
-            slice.pixels.index_axis(ndarray::Axis(0), 1),
-            &p,
-        );
+        let p = provenance();
+        let written = write::reconstruction(slice, 1, "t2", slice.pixels.index_axis(Axis(0), 1), &p);
         let object = dicom_object::from_reader(written.unwrap().bytes.as_slice()).unwrap();
         let text = |tag| object.element(tag).unwrap().to_str().unwrap().into_owned();
         assert!(text(tags::DERIVATION_DESCRIPTION).contains("1 of 2 channels resampled"));
@@ -197,6 +193,25 @@ fn what_was_resampled_says_so_and_lies_on_the_reference_grid() {
             text(tags::PIXEL_SPACING),
             a.object.element(tags::PIXEL_SPACING).unwrap().to_str().unwrap()
         );
+    }
+}
+
+#[test]
+fn a_frame_keeps_the_places_of_the_reference_alone() {
+    let study = read_pair(&reference(), &around([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]), linear).unwrap();
+    let masks: Vec<_> = study.slices.iter().map(|slice| Array2::from_elem(slice.size(), true)).collect();
+    let frames: Vec<_> = study.slices.iter().zip(&masks).map(|(slice, mask)| (slice, mask.view())).collect();
+    let written = write::segmentation(&frames, "Otsu", &provenance()).unwrap();
+    let object = dicom_object::from_reader(written.bytes.as_slice()).unwrap().into_inner();
+    let text = |object: &InMemDicomObject, tag| object.element(tag).unwrap().to_str().unwrap().into_owned();
+    let items = |object: &InMemDicomObject, tag| object.element(tag).unwrap().items().unwrap().to_vec();
+    assert!(text(&object, tags::DERIVATION_DESCRIPTION).contains("1 of 2 channels resampled"));
+    for frame in items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE) {
+        let derivation = &items(&frame, tags::DERIVATION_IMAGE_SEQUENCE)[0];
+        let sources = items(derivation, tags::SOURCE_IMAGE_SEQUENCE);
+        let preserved: Vec<_> =
+            sources.iter().map(|source| text(source, tags::SPATIAL_LOCATIONS_PRESERVED)).collect();
+        assert_eq!(preserved, ["YES", "NO"]);
     }
 }
 

@@ -4,13 +4,13 @@ mod common;
 
 use std::path::Path;
 
-use anomalens_dicom_bridge::{ReadError, StoredPixels, Study, read, scan, write};
+use anomalens_dicom_bridge::{MapOf, MapScale, ReadError, StoredPixels, Study, read, scan, write};
 use common::{SIDE, Slice, have, one_channel, provenance, real, validate};
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use ndarray::Axis;
+use ndarray::{Array2, Axis};
 
 fn item(elements: &[(Tag, VR, PrimitiveValue)]) -> InMemDicomObject {
     let elements = elements.iter().map(|(tag, vr, value)| DataElement::new(*tag, *vr, value.clone()));
@@ -131,7 +131,7 @@ fn results_refer_to_their_frame() {
     let study = read_object(enhanced(&[(0.0, "1"), (2.0, "1")])).unwrap();
     let mut uids_seen = Vec::new();
     for slice in &study.slices {
-        let empty = ndarray::Array2::from_elem((8, 8), false);
+        let empty = Array2::from_elem((8, 8), false);
         let written = write::mask(slice, empty.view(), "Otsu", &provenance()).unwrap();
         let object = dicom_object::from_reader(written.bytes.as_slice()).unwrap();
         let text = |tag| object.element(tag).unwrap().to_str().unwrap().into_owned();
@@ -147,6 +147,40 @@ fn results_refer_to_their_frame() {
         uids_seen.push(written.sop_instance_uid);
     }
     assert_ne!(uids_seen[0], uids_seen[1]);
+}
+
+/// Results of all frames refer to each frame where it is the source, and once to the object where objects are listed.
+#[test]
+fn results_of_a_stack_refer_to_its_frames() {
+    // Against the normal, so that frames and slices are numbered differently.
+    let study = read_object(enhanced(&[(4.0, "1"), (2.0, "1"), (0.0, "1")])).unwrap();
+    let masks = vec![Array2::from_elem((8, 8), true); 3];
+    let maps = vec![Array2::from_elem((8, 8), 0.5f32); 3];
+    let frames: Vec<_> = study.slices.iter().zip(&masks).map(|(s, mask)| (s, mask.view())).collect();
+    let segmentation = write::segmentation(&frames, "Otsu", &provenance()).unwrap();
+    let frames: Vec<_> = study.slices.iter().zip(&maps).map(|(s, map)| (s, map.view())).collect();
+    let scale = MapScale::for_maximum(1.0, MapOf::Difference);
+    let map = write::anomaly_map(&frames, &scale, &provenance()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for written in [segmentation, map] {
+        let object = dicom_object::from_reader(written.bytes.as_slice()).unwrap();
+        let items = |object: &InMemDicomObject, tag| object.element(tag).unwrap().items().unwrap().to_vec();
+        let numbers = |object: &InMemDicomObject| {
+            let number =
+                |item: &InMemDicomObject| item.element(tags::REFERENCED_FRAME_NUMBER).unwrap().to_int();
+            let sources = items(object, tags::SOURCE_IMAGE_SEQUENCE);
+            sources.iter().map(|item| number(item).unwrap()).collect::<Vec<u32>>()
+        };
+        assert_eq!(numbers(&object), [3, 2, 1]);
+        for (i, groups) in items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).iter().enumerate() {
+            assert_eq!(numbers(&items(groups, tags::DERIVATION_IMAGE_SEQUENCE)[0]), [3 - i as u32]);
+        }
+        let series = items(&object, tags::REFERENCED_SERIES_SEQUENCE);
+        assert_eq!(items(&series[0], tags::REFERENCED_INSTANCE_SEQUENCE).len(), 1);
+        if have("dciodvfy") {
+            assert_eq!(validate(&written.save(folder.path()).unwrap()), Vec::<String>::new());
+        }
+    }
 }
 
 /// The frames of a real scanner. Its file has lost its functional groups, so that it is refused as it stands.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anomalens_dicom_bridge::{MapOf, MapScale, SourceSlice, Study, Written, read, write};
 use anomalens_models::preset::ImageSpec;
-use common::{Slice, channel, have, one_channel, provenance, real, validate};
+use common::{Slice, channel, dx, have, have_python, one_channel, provenance, real, validate};
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::DefaultDicomObject;
@@ -100,35 +100,6 @@ fn dciodvfy_finds_a_missing_attribute() {
     let path = folder.path().join("bare.dcm");
     Slice::new("t1", 0.0).save(&path);
     assert!(!validate(&path).is_empty());
-}
-
-/// A digital radiograph with what its IOD wants.
-fn dx() -> Slice {
-    let mut slice = Slice::new("dx", 0.0);
-    let sign = PrimitiveValue::from(-1i16);
-    slice.object.put(DataElement::new(tags::PIXEL_INTENSITY_RELATIONSHIP_SIGN, VR::SS, sign));
-    slice
-        .with(tags::SOP_CLASS_UID, VR::UI, uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION)
-        .with(tags::MODALITY, VR::CS, "DX")
-        .with(tags::PRESENTATION_INTENT_TYPE, VR::CS, "FOR PRESENTATION")
-        .with(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME1")
-        .with(tags::PRESENTATION_LUT_SHAPE, VR::CS, "INVERSE")
-        .with(tags::PIXEL_INTENSITY_RELATIONSHIP, VR::CS, "LOG")
-        .with(tags::RESCALE_INTERCEPT, VR::DS, "0")
-        .with(tags::RESCALE_SLOPE, VR::DS, "1")
-        .with(tags::RESCALE_TYPE, VR::LO, "US")
-        .with(tags::IMAGER_PIXEL_SPACING, VR::DS, "0.5\\0.75")
-        .with(tags::PATIENT_ORIENTATION, VR::CS, "L\\F")
-        .with(tags::IMAGE_LATERALITY, VR::CS, "U")
-        .with(tags::DETECTOR_TYPE, VR::CS, "DIRECT")
-        .with(tags::BURNED_IN_ANNOTATION, VR::CS, "NO")
-        .with(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00")
-        .with(tags::WINDOW_CENTER, VR::DS, "2048")
-        .with(tags::WINDOW_WIDTH, VR::DS, "4096")
-        .without(tags::PIXEL_SPACING)
-        .without(tags::FRAME_OF_REFERENCE_UID)
-        .without(tags::IMAGE_POSITION_PATIENT)
-        .without(tags::IMAGE_ORIENTATION_PATIENT)
 }
 
 #[test]
@@ -442,12 +413,7 @@ fn what_does_not_fit_is_refused() {
 /// Position, orientation, spacing and frame of reference, read back by pydicom.
 #[test]
 fn geometry_is_the_sources() {
-    let has_pydicom =
-        Command::new("python3").args(["-c", "import pydicom"]).status().is_ok_and(|s| s.success());
-    assert!(
-        has_pydicom || std::env::var_os("CI").is_none(),
-        "python3 cannot import pydicom: pip install pydicom"
-    );
+    let has_pydicom = have_python("pydicom");
     let folder = tempfile::tempdir().unwrap();
     let oblique = folder.path().join("oblique.dcm");
     Slice::new("t1", 0.0)
@@ -479,7 +445,6 @@ fn geometry_is_the_sources() {
             }
         }
         if !has_pydicom {
-            eprintln!("skipped: readback.py, since python3 cannot import pydicom");
             continue;
         }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readback.py");

@@ -18,6 +18,11 @@ pub(super) const STUDY: &[Tag] = &[
     tags::STUDY_DESCRIPTION,
     tags::ACCESSION_NUMBER,
     tags::REFERRING_PHYSICIAN_NAME,
+    tags::REFERRING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
+    tags::CONSULTING_PHYSICIAN_NAME,
+    tags::PHYSICIANS_OF_RECORD,
+    tags::NAME_OF_PHYSICIANS_READING_STUDY,
+    tags::PROCEDURE_CODE_SEQUENCE,
 ];
 
 /// What part of the body, and how it lay.
@@ -28,9 +33,10 @@ pub(super) const BODY: &[Tag] = &[
     tags::ANATOMIC_REGION_SEQUENCE,
     tags::PATIENT_POSITION,
     tags::PATIENT_ORIENTATION,
-    tags::VIEW_POSITION,
-    tags::VIEW_CODE_SEQUENCE,
 ];
+
+/// From where it was looked at: of images of the source's modality alone.
+pub(super) const VIEW: &[Tag] = &[tags::VIEW_POSITION, tags::VIEW_CODE_SEQUENCE];
 
 /// Frame of Reference, Image Plane and the spacing attributes: where each pixel lies.
 pub(super) const GEOMETRY: &[Tag] = &[
@@ -57,9 +63,6 @@ pub(super) const ACQUISITION: &[Tag] = &[
     tags::PROTOCOL_NAME,
     tags::CONTRAST_BOLUS_AGENT,
     tags::CONTRAST_BOLUS_ROUTE,
-    tags::LOSSY_IMAGE_COMPRESSION,
-    tags::LOSSY_IMAGE_COMPRESSION_RATIO,
-    tags::LOSSY_IMAGE_COMPRESSION_METHOD,
     tags::BURNED_IN_ANNOTATION,
     // MR Image, C.8.3.1
     tags::SCANNING_SEQUENCE,
@@ -119,6 +122,13 @@ pub(super) const ACQUISITION: &[Tag] = &[
     tags::PIXEL_INTENSITY_RELATIONSHIP_SIGN,
 ];
 
+/// How the source was compressed, with loss.
+pub(super) const LOSSY: &[Tag] = &[
+    tags::LOSSY_IMAGE_COMPRESSION,
+    tags::LOSSY_IMAGE_COMPRESSION_RATIO,
+    tags::LOSSY_IMAGE_COMPRESSION_METHOD,
+];
+
 /// Rescale and VOI: how stored values become values, and values grey levels.
 pub(super) const VALUES: &[Tag] = &[
     tags::RESCALE_INTERCEPT,
@@ -128,6 +138,7 @@ pub(super) const VALUES: &[Tag] = &[
     tags::WINDOW_WIDTH,
     tags::WINDOW_CENTER_WIDTH_EXPLANATION,
     tags::VOILUT_FUNCTION,
+    tags::VOILUT_SEQUENCE,
     tags::PRESENTATION_LUT_SHAPE,
 ];
 

@@ -9,16 +9,14 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use ndarray::ArrayView2;
 
-use super::derived::{Draft, Kind, check_shape};
-use super::element::code;
-use super::{Provenance, Written};
+use super::derived::{Draft, Kind, check_map};
+use super::element::{code, item, items, put};
+use super::{Frame, MapNumbers, MapScale, Provenance, Written};
 use crate::attributes::decimal;
 use crate::error::WriteError;
 use crate::read::SourceSlice;
 
 const OBJECT: &str = "map";
-/// The largest stored value.
-const HIGHEST: f64 = 65_535.0;
 
 /// What a map's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,31 +48,21 @@ impl MapOf {
             Self::Gradient => "Sum of absolute gradients",
         }
     }
-}
 
-/// What one stored unit of a map is worth: one scale for a whole stack, so that slices can be compared.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MapScale {
-    of: MapOf,
-    /// As it is written, at most 16 characters.
-    text: String,
-    /// The value of `text`.
-    slope: f64,
-}
-
-impl MapScale {
-    /// The scale that brings `maximum` (over the stack, finite, at least 0) to 65,535.
-    pub fn for_maximum(maximum: f32, of: MapOf) -> Self {
-        let maximum = if maximum.is_finite() && maximum > 0.0 { f64::from(maximum) } else { 1.0 };
-        // Ten digits, rounded up by the last, so that the maximum never falls outside.
-        let text = decimal(maximum / HIGHEST * (1.0 + 1e-8));
-        let slope = text.parse().expect("a number written by this program");
-        Self { of, text, slope }
+    /// How the contrast of pixels came about, value 4 of a volume's Image Type (PS3.3 C.8.16.1.4).
+    pub(super) fn contrast(self) -> &'static str {
+        match self {
+            Self::Difference => "SUBTRACTION",
+            Self::Gradient => "QUANTITY",
+        }
     }
 
-    /// The stored value nearest to `value` ≥ 0.
-    fn store(&self, value: f32) -> u16 {
-        (f64::from(value) / self.slope).round().min(HIGHEST) as u16
+    /// Code and meaning of the quantity. No scheme has one for it.
+    fn quantity(self) -> [&'static str; 2] {
+        match self {
+            Self::Difference => ["ANOMAP", "Absolute difference from the pseudo-healthy image"],
+            Self::Gradient => ["SALMAP", "Absolute gradient of a classifier's log p(healthy)"],
+        }
     }
 }
 
@@ -87,37 +75,21 @@ pub fn map(
     scale: &MapScale,
     provenance: &Provenance,
 ) -> Result<Written, WriteError> {
-    check_shape(OBJECT, slice, &values)?;
-    if let Some(((r, c), &found)) = values.indexed_iter().find(|(_, v)| !(v.is_finite() && **v >= 0.0)) {
-        let expected = "a finite number, at least 0";
-        return Err(WriteError::Value { object: OBJECT, index: [r, c], found, expected });
-    }
-    let kind = Kind {
-        word: OBJECT,
-        channel: None,
-        title: "Anomaly map",
-        series_number: 9001,
-        derivation: scale.of.derivation(),
-        how: format!(
-            "sum over {} channel(s) of {}; value = stored value x {}.",
-            slice.sources.len(),
-            scale.of.how(),
-            scale.text
-        ),
-    };
+    check_map(OBJECT, slice, &values)?;
+    let kind = kind(OBJECT, &[(slice, values)], scale, &by_slope(scale));
     let mut draft = Draft::image(slice, kind, provenance);
     let class = slice.sources[0].single_frame_class();
     let rescaled = [uids::CT_IMAGE_STORAGE, uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE].contains(&class);
-    let slope = if rescaled { scale.text.as_str() } else { "1" };
+    let slope = if rescaled { scale.text() } else { "1" };
     if class != uids::MR_IMAGE_STORAGE {
         draft.unspecified_units(slope);
     }
-    let width = HIGHEST * if rescaled { scale.slope } else { 1.0 };
+    let width = f64::from(u16::MAX) * if rescaled { scale.slope() } else { 1.0 };
     draft.text(tags::WINDOW_CENTER, VR::DS, &decimal(width / 2.0));
     draft.text(tags::WINDOW_WIDTH, VR::DS, &decimal(width));
     // A width below 1 is allowed for this function alone (PS3.3 C.11.2.1.3.2), and weak maps have one.
     draft.text(tags::VOILUT_FUNCTION, VR::CS, "LINEAR_EXACT");
-    draft.sequence(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE, vec![mapping(scale)]);
+    draft.sequence(tags::REAL_WORLD_VALUE_MAPPING_SEQUENCE, vec![mapping(scale, MapNumbers::Integer)]);
     let words = values.iter().map(|&v| scale.store(v)).collect();
     draft.grey("MONOCHROME2", 16, 16, false, words);
     draft.finish()
@@ -135,41 +107,67 @@ impl Draft<'_> {
     }
 }
 
-/// One item of Real World Value Mapping (PS3.3 C.7.6.16.2.11).
-fn mapping(scale: &MapScale) -> InMemDicomObject {
-    let mut item = InMemDicomObject::new_empty();
-    let mut put = |tag, vr, value: PrimitiveValue| {
-        item.put(DataElement::new(tag, vr, value));
-    };
-    put(tags::REAL_WORLD_VALUE_FIRST_VALUE_MAPPED, VR::US, PrimitiveValue::from(0u16));
-    put(tags::REAL_WORLD_VALUE_LAST_VALUE_MAPPED, VR::US, PrimitiveValue::from(u16::MAX));
-    put(tags::REAL_WORLD_VALUE_INTERCEPT, VR::FD, PrimitiveValue::from(0f64));
-    put(tags::REAL_WORLD_VALUE_SLOPE, VR::FD, PrimitiveValue::from(scale.slope));
-    put(tags::LUT_LABEL, VR::SH, PrimitiveValue::from("ANOMALY"));
-    put(tags::LUT_EXPLANATION, VR::LO, PrimitiveValue::from(scale.of.explanation()));
-    let units = dicom_core::value::DataSetSequence::from(vec![code("1", "UCUM", "no units")]);
-    item.put(DataElement::new(tags::MEASUREMENT_UNITS_CODE_SEQUENCE, VR::SQ, units));
-    item
+/// The kind of an object that holds maps. `stored`: what a stored value is, in a sentence.
+pub(super) fn kind(
+    word: &'static str,
+    frames: &[Frame<'_, f32>],
+    scale: &MapScale,
+    stored: &str,
+) -> Kind<'static> {
+    let channels = frames.first().map_or(0, |(slice, _)| slice.sources.len());
+    Kind {
+        word,
+        channel: None,
+        title: "Anomaly map",
+        series_number: 9001,
+        derivation: scale.of().derivation(),
+        how: format!("Sum over {channels} channel(s) of {}. {stored}", scale.of().how()),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What a stored value of 16 bits is, in a sentence.
+pub(super) fn by_slope(scale: &MapScale) -> String {
+    format!("Value = stored value x {}.", scale.text())
+}
 
-    #[test]
-    fn the_scale_fits_its_field_and_its_maximum() {
-        for maximum in [0.0f32, 1e-6, 0.001, 0.7, 1.0, 3.999, 4.0, 65_535.0, 1e9] {
-            let scale = MapScale::for_maximum(maximum, MapOf::Difference);
-            assert!(scale.text.len() <= 16, "{}", scale.text);
-            if maximum > 0.0 {
-                assert_eq!(scale.store(maximum), 65_535, "{maximum}");
+/// One item of Real World Value Mapping (PS3.3 C.7.6.16.2.11).
+pub(super) fn mapping(scale: &MapScale, numbers: MapNumbers) -> InMemDicomObject {
+    item(|item| {
+        let mut put = |tag, vr, value: PrimitiveValue| {
+            item.put(DataElement::new(tag, vr, value));
+        };
+        let slope = match numbers {
+            MapNumbers::Integer => {
+                put(tags::REAL_WORLD_VALUE_FIRST_VALUE_MAPPED, VR::US, PrimitiveValue::from(0u16));
+                put(tags::REAL_WORLD_VALUE_LAST_VALUE_MAPPED, VR::US, PrimitiveValue::from(u16::MAX));
+                scale.slope()
             }
-            for part in [0.0f32, 0.25, 0.5, 0.9] {
-                let value = maximum * part;
-                let back = f64::from(scale.store(value)) * scale.slope;
-                let error = (back - f64::from(value)).abs();
-                assert!(error <= scale.slope * 0.51, "{value} of {maximum} came back as {back}");
+            MapNumbers::Float => {
+                let last = PrimitiveValue::from(scale.maximum());
+                put(
+                    tags::DOUBLE_FLOAT_REAL_WORLD_VALUE_FIRST_VALUE_MAPPED,
+                    VR::FD,
+                    PrimitiveValue::from(0f64),
+                );
+                put(tags::DOUBLE_FLOAT_REAL_WORLD_VALUE_LAST_VALUE_MAPPED, VR::FD, last);
+                1.0
             }
-        }
-    }
+        };
+        put(tags::REAL_WORLD_VALUE_INTERCEPT, VR::FD, PrimitiveValue::from(0f64));
+        put(tags::REAL_WORLD_VALUE_SLOPE, VR::FD, PrimitiveValue::from(slope));
+        put(tags::LUT_LABEL, VR::SH, PrimitiveValue::from("ANOMALY"));
+        put(tags::LUT_EXPLANATION, VR::LO, PrimitiveValue::from(scale.of().explanation()));
+        items(item, tags::MEASUREMENT_UNITS_CODE_SEQUENCE, vec![code("1", "UCUM", "no units")]);
+        items(item, tags::QUANTITY_DEFINITION_SEQUENCE, vec![quantity(scale.of())]);
+    })
+}
+
+/// What the numbers measure.
+fn quantity(of: MapOf) -> InMemDicomObject {
+    let [value, meaning] = of.quantity();
+    item(|item| {
+        put(item, tags::VALUE_TYPE, VR::CS, "CODE");
+        items(item, tags::CONCEPT_NAME_CODE_SEQUENCE, vec![code("246205007", "SCT", "Quantity")]);
+        items(item, tags::CONCEPT_CODE_SEQUENCE, vec![code(value, "99ANOMALENS", meaning)]);
+    })
 }

@@ -40,21 +40,48 @@ pub fn have(program: &str) -> bool {
     found
 }
 
-/// The errors that dciodvfy finds in a file; panics where it does not come to its end.
-pub fn validate(path: &Path) -> Vec<String> {
+/// Whether the `python3` of the path has a module; in CI it must.
+pub fn have_python(module: &str) -> bool {
+    let import = format!("import {module}");
+    let found = Command::new("python3").args(["-c", &import]).output().is_ok_and(|o| o.status.success());
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "python3 cannot import {module}: pip install {module} (CI may not skip it)"
+    );
+    if !found {
+        eprintln!("skipped: python3 cannot import {module}");
+    }
+    found
+}
+
+/// What dciodvfy says of a file.
+#[derive(Debug)]
+pub struct Told {
+    pub errors: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// Asks dciodvfy; panics where it does not come to its end.
+pub fn inspect(path: &Path) -> Told {
     let output = Command::new("dciodvfy").arg("-new").arg(path).output().expect("dciodvfy runs");
     let text =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     // It aborts with no word of error on some 32-bit data: the status says so.
     assert!(output.status.code().is_some(), "{}: dciodvfy ended by a signal: {text}", path.display());
-    let errors: Vec<String> = text.lines().filter(|l| l.starts_with("Error")).map(str::to_owned).collect();
+    let lines = |word: &str| text.lines().filter(|l| l.starts_with(word)).map(str::to_owned).collect();
+    let told = Told { errors: lines("Error"), warnings: lines("Warning") };
     assert!(
-        output.status.success() || !errors.is_empty(),
+        output.status.success() || !told.errors.is_empty(),
         "{}: dciodvfy: {}: {text}",
         path.display(),
         output.status
     );
-    errors
+    told
+}
+
+/// The errors that dciodvfy finds in a file.
+pub fn validate(path: &Path) -> Vec<String> {
+    inspect(path).errors
 }
 
 /// An image of one channel of any modality.
@@ -170,4 +197,33 @@ impl Slice {
             .unwrap();
         self.object.with_exact_meta(meta).write_to_file(path).unwrap();
     }
+}
+
+/// A digital radiograph with what its IOD wants.
+pub fn dx() -> Slice {
+    let mut slice = Slice::new("dx", 0.0);
+    let sign = PrimitiveValue::from(-1i16);
+    slice.object.put(DataElement::new(tags::PIXEL_INTENSITY_RELATIONSHIP_SIGN, VR::SS, sign));
+    slice
+        .with(tags::SOP_CLASS_UID, VR::UI, uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION)
+        .with(tags::MODALITY, VR::CS, "DX")
+        .with(tags::PRESENTATION_INTENT_TYPE, VR::CS, "FOR PRESENTATION")
+        .with(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME1")
+        .with(tags::PRESENTATION_LUT_SHAPE, VR::CS, "INVERSE")
+        .with(tags::PIXEL_INTENSITY_RELATIONSHIP, VR::CS, "LOG")
+        .with(tags::RESCALE_INTERCEPT, VR::DS, "0")
+        .with(tags::RESCALE_SLOPE, VR::DS, "1")
+        .with(tags::RESCALE_TYPE, VR::LO, "US")
+        .with(tags::IMAGER_PIXEL_SPACING, VR::DS, "0.5\\0.75")
+        .with(tags::PATIENT_ORIENTATION, VR::CS, "L\\F")
+        .with(tags::IMAGE_LATERALITY, VR::CS, "U")
+        .with(tags::DETECTOR_TYPE, VR::CS, "DIRECT")
+        .with(tags::BURNED_IN_ANNOTATION, VR::CS, "NO")
+        .with(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00")
+        .with(tags::WINDOW_CENTER, VR::DS, "2048")
+        .with(tags::WINDOW_WIDTH, VR::DS, "4096")
+        .without(tags::PIXEL_SPACING)
+        .without(tags::FRAME_OF_REFERENCE_UID)
+        .without(tags::IMAGE_POSITION_PATIENT)
+        .without(tags::IMAGE_ORIENTATION_PATIENT)
 }
