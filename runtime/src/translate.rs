@@ -86,6 +86,9 @@ pub fn translate(
     Ok(translate::translate(net, guide, schedule, images, options, on_step)?)
 }
 
+/// What translates: the noise predictor, its guide if there is one, and the schedule that they were trained on.
+type Pair<'a> = (&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule);
+
 /// The networks of a bundle that translates these images to a class, and the schedule; without a guide where the bundle has none
 /// and the scale wants none.
 ///
@@ -95,7 +98,7 @@ pub(crate) fn networks<'a>(
     images: &[UnitImage],
     healthy_class: ClassLabel,
     scale: GradientScale,
-) -> Result<(&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule), TranslateError> {
+) -> Result<Pair<'a>, TranslateError> {
     let name = bundle.folder.display().to_string();
     let (preset, pair) = bundle.guided()?;
     translate::check_images(preset, images)?;

@@ -33,8 +33,10 @@ struct Errors {
     worst: f64,
 }
 
-/// The errors' names in files, and in the legend.
-const NAMES: [(&str, &str, fn(&Errors) -> f64); 4] = [
+/// An error's name in files, and in the legend, and which it is.
+type Named = (&'static str, &'static str, fn(&Errors) -> f64);
+
+const NAMES: [Named; 4] = [
     ("mean", "mean of all pixels", |e| e.mean),
     ("mean_region", "mean inside the region", |e| e.inside),
     ("mean_region_worst_slice", "the same, worst slice", |e| e.worst),
@@ -172,7 +174,7 @@ fn figure(cohort: &Cohort, record: &Record, points: &[Point], errors: &[Errors],
         // A logarithm has no 0.
         each.filter(|(_, value)| *value > 0.0).map(|(level, value)| (level, value.log10())).collect()
     };
-    let line = |(number, (_, name, of)): (usize, &(&str, &str, fn(&Errors) -> f64))| Line {
+    let line = |(number, (_, name, of)): (usize, &Named)| Line {
         name: (*name).to_owned(),
         points: of_level(*of),
         look: Look::Solid(number),

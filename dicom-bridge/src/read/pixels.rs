@@ -80,7 +80,7 @@ impl StoredPixels {
             let Some(element) = object.get(tag) else { continue };
             let layout = Layout::of_float(path, object, bits)?;
             let values = element.value().to_multi_float64().map_err(|e| damaged(e.to_string()))?;
-            let wanted = frames.checked_mul(layout.len()).unwrap_or(usize::MAX);
+            let wanted = frames.saturating_mul(layout.len());
             if values.len() != wanted {
                 return Err(damaged(format!("found {} pixels, expected {wanted}", values.len())));
             }
