@@ -217,7 +217,7 @@ fn what_is_no_image_is_refused() {
             "no pixel data",
         ),
         ("constant", |f| save(f, "x.dcm", mr(0, |_, _| 9)), "every pixel of the series is 9"),
-        ("empty folder", |f| f.to_owned(), "found no single-frame"),
+        ("empty folder", |f| f.to_owned(), "found no MR, CT, CR or DX image"),
         (
             "different grids",
             |f| {
