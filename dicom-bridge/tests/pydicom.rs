@@ -90,7 +90,7 @@ fn what_would_be_read_wrongly_is_refused() {
         ("SC_ybr_full_422_uncompressed.dcm", "not-an-image", ""),
         ("test-SR.dcm", "not-an-image", ""),
         ("rtplan.dcm", "not-an-image", "RT Plan"),
-        ("no_meta.dcm", "not-an-image", ""),
+        ("no_meta.dcm", "not-dicom", ""),
         ("liver_1frame.dcm", "not-an-image", "Segmentation"),
     ];
     for (name, kind, words) in cases {
