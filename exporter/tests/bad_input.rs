@@ -189,7 +189,7 @@ fn presets_and_references() {
     let verify =
         |reference: &Path| run(program().arg("verify").arg(&output).arg("--reference").arg(reference));
     let (code, text) = verify(place.path());
-    assert!(code == 1 && text.contains("found neither unet/ nor classifier/"), "{text}");
+    assert!(code == 1 && text.contains("found no folder for a graph of the bundle (unet.onnx)"), "{text}");
 
     let reference = place.path().join("reference/unet");
     std::fs::create_dir_all(&reference).unwrap();
