@@ -1,4 +1,4 @@
-//! The networks of the methods: each one function from a preset to a [`Graph`](crate::graph::Graph).
+//! The networks of the methods: each one function from a preset to a [`Graph`].
 //!
 //! Parameter names are the reference's state-dict keys, so that its checkpoints fit as they are. Both networks of the
 //! guided pair are made of the same blocks: residual blocks that a timestep embedding conditions, and self-attention. The
