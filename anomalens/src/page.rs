@@ -9,8 +9,11 @@ use minijinja::{Environment, context, escape_formatter};
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 
 /// What all pages have; the names end in .html, by which every text in them is escaped.
-const PARTS: [(&str, &str); 2] =
-    [("base.html", include_str!("page/base.html")), ("facts.html", include_str!("page/facts.html"))];
+const PARTS: [(&str, &str); 3] = [
+    ("base.html", include_str!("page/base.html")),
+    ("facts.html", include_str!("page/facts.html")),
+    ("protocol.html", include_str!("page/protocol.html")),
+];
 
 /// Renders a template that extends `base.html`, with its values.
 ///

@@ -113,8 +113,10 @@ pub trait Task {
         self.graph().params().to_vec()
     }
 
-    /// The phases of step number `step`, from 1, in order.
-    fn phases(&self, step: usize) -> Vec<Phase>;
+    /// The phases of step number `step`, from 1, in order; but for networks that are trained against each other, one of all parameters.
+    fn phases(&self, step: usize) -> Vec<Phase> {
+        vec![Phase { part: Part::Whole, count: step, betas: Betas::USUAL }]
+    }
 
     /// What step `step`, from 0, draws for the images of its batch: tensors `[N, …]`, whose parts belong to the batch's
     /// parts.

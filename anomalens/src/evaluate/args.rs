@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::shard::Shard;
@@ -34,20 +35,12 @@ Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// Folder of labelled images with masks, as `anomalens-cohort` writes it
-    pub cohort: PathBuf,
-    /// The part of it to score, by `anomalens-cohort split`: train, validation or test [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub split: Option<String>,
     /// Folder of networks, written by `anomalens-export bundle`; may be repeated, each for methods of its own
     #[arg(long = "bundle", value_name = "DIR", required = true)]
     pub bundles: Vec<PathBuf>,
     /// What is run by a bundle of a U-Net and a classifier, one or several [default: ddim]
     #[arg(long = "method", value_name = "METHOD,…", value_enum, value_delimiter = ',')]
     pub methods: Vec<Method>,
-    /// Folder for the results; new, empty, or begun by the same command
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
     /// L, the noise level to encode to, of ddim and ddpm, as the three below [default: the bundle's]
     #[arg(long, value_name = "L")]
     pub noise_level: Option<usize>,
@@ -60,13 +53,29 @@ pub struct EvaluateArgs {
     /// s, the weight of the classifier's gradient; 0 needs no classifier [default: the bundle's]
     #[arg(long, value_name = "S")]
     pub scale: Option<f64>,
+    /// The images, and how they are worked through.
+    #[command(flatten)]
+    pub job: JobArgs,
+}
+
+/// What every run over a cohort is told: of which images, where to, which part, and what computes.
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    /// Folder of images, as `anomalens-cohort` writes it; to be scored they need labels and masks
+    pub cohort: PathBuf,
+    /// The part of it to look at, by `anomalens-cohort split`: train, validation or test [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Folder for the results; new, empty, or begun by the same command
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
     /// Look at N slices only: diseased and healthy ones by turns, from all over the cohort
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 4 by tract]
     #[arg(long, value_name = "B")]
     pub batch: Option<usize>,
-    /// Translate part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
+    /// Run part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
     /// Take a bundle that no parity gate has passed
@@ -75,6 +84,16 @@ pub struct EvaluateArgs {
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+impl JobArgs {
+    /// Whether there is anything to do; the error is one of usage.
+    pub fn check(&self) -> Result<()> {
+        match self.limit {
+            Some(0) => bail!("--limit 0, expected at least 1 slice; leave it out to look at them all"),
+            _ => Ok(()),
+        }
+    }
 }
 
 const MERGE_EXAMPLES: &str = "\
@@ -92,7 +111,7 @@ Exit codes: 0 done; 1 failed; 2 wrong command line.";
 #[derive(Debug, Args)]
 #[command(after_help = MERGE_EXAMPLES)]
 pub struct MergeArgs {
-    /// Folders that `anomalens evaluate --shard I/N` has finished, one for every part
+    /// Folders that runs with `--shard I/N` have finished, one for every part
     #[arg(required = true, value_name = "OUT")]
     pub parts: Vec<PathBuf>,
     /// Folder for the results; new, empty, or begun by the same command

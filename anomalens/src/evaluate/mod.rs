@@ -44,7 +44,7 @@ use crate::progress::Progress;
 use crate::translate::options;
 use crate::translator::Translator;
 
-pub use args::{EvaluateArgs, MergeArgs};
+pub use args::{EvaluateArgs, JobArgs, MergeArgs};
 use column::columns;
 pub use merge::run as merge;
 use plan::Plan;
@@ -94,41 +94,41 @@ pub enum EvaluateError {
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
 pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
-    let shard = shard::choose(args.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
+    let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let bundles = args.bundles.iter().map(|bundle| Ok((bundle.as_path(), Manifest::read(bundle)?)));
     let bundles = bundles.collect::<Result<Vec<_>>>()?;
     let mut runs = runs::choose(args, &bundles).map_err(Usage::new)?;
-    let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
+    let cohort = Cohort::open_split(&args.job.cohort, args.job.split.as_deref())?;
     if !cohort.has_masks() {
         return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
     }
     for (_, manifest) in &bundles {
         fits(&cohort, manifest)?;
     }
-    let engine = engine::open(&options::engine(&args.engine))?;
-    let batch = slices_at_once(args.batch, engine.as_ref());
+    let engine = engine::open(&options::engine(&args.job.engine))?;
+    let batch = slices_at_once(args.job.batch, engine.as_ref());
     runs.iter_mut().for_each(|run| *run.approach.batch() = batch);
     let record = Record {
-        settings: settings(&args.engine, engine.as_ref(), batch, &cohort.fingerprint()?),
+        settings: settings(&args.job.engine, engine.as_ref(), batch, &cohort.fingerprint()?),
         shard,
-        limit: args.limit,
+        limit: args.job.limit,
         batch,
-        cohort: std::path::absolute(&args.cohort)?,
-        split: args.split.clone(),
+        cohort: std::path::absolute(&args.job.cohort)?,
+        split: args.job.split.clone(),
         networks: runs.iter().map(Run::network).collect::<Result<_>>()?,
     };
-    let mut store = Store::open(&args.out, &record, plan(&cohort, &record))?;
+    let mut store = Store::open(&args.job.out, &record, plan(&cohort, &record))?;
     begin(&cohort, engine.as_ref(), &record, &store);
     for run in runs {
         translate_all(args, &cohort, engine.as_ref(), run, &mut store)?;
     }
     match shard {
-        None => conclude(&cohort, &mut store, record, &args.out)?,
+        None => conclude(&cohort, &mut store, record, &args.job.out)?,
         Some(shard) => {
             let (n, of) = (store.slices(), shard.of());
             eprintln!(
                 "part {shard}: its {n} slices are kept in '{}'; when all {of} parts are done, `anomalens merge` scores them",
-                args.out.display()
+                args.job.out.display()
             );
         }
     }
@@ -283,9 +283,9 @@ fn translate_all(
     let stopped = |store: &Store| EvaluateError::Interrupted {
         done: store.finished(),
         total: store.slices(),
-        out: args.out.clone(),
+        out: args.job.out.clone(),
     };
-    let mut translator = Translator::open(&run.bundle, engine, args.unverified, run.approach)?;
+    let mut translator = Translator::open(&run.bundle, engine, args.job.unverified, run.approach)?;
     let mut progress = Progress::start();
     for (done, &number) in missing.iter().enumerate() {
         let images: Vec<_> =

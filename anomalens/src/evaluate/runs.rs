@@ -47,9 +47,7 @@ impl Run {
 
 /// The methods of a command line in the order of the tables, each once; every error is one of usage.
 pub fn choose(args: &EvaluateArgs, bundles: &[(&Path, Manifest)]) -> Result<Vec<Run>> {
-    if args.limit == Some(0) {
-        bail!("--limit 0, expected at least 1 slice; leave it out to score them all");
-    }
+    args.job.check()?;
     let mut methods = args.methods.clone();
     methods.sort_unstable();
     methods.dedup();
@@ -58,7 +56,7 @@ pub fn choose(args: &EvaluateArgs, bundles: &[(&Path, Manifest)]) -> Result<Vec<
     }
     let mut runs = Vec::new();
     for (bundle, manifest) in bundles {
-        let approaches = match OnePass::of(&manifest.preset, args.batch.unwrap_or(1)) {
+        let approaches = match OnePass::of(&manifest.preset, args.job.batch.unwrap_or(1)) {
             Some(options) => vec![Approach::OnePass(options)],
             None => methods.iter().map(|method| approach(args, *method, manifest)).collect::<Result<_>>()?,
         };
@@ -104,7 +102,7 @@ fn alone(runs: &[Run]) -> Option<OnePass> {
 
 fn approach(args: &EvaluateArgs, method: args::Method, manifest: &Manifest) -> Result<Approach> {
     let mut options = Options::defaults(&manifest.preset)?;
-    options.batch = args.batch.unwrap_or(1);
+    options.batch = args.job.batch.unwrap_or(1);
     options.procedure = match method {
         args::Method::Ddim => Procedure::Paper,
         args::Method::Ddpm => Procedure::Ddpm { seed: 0 },

@@ -11,8 +11,8 @@ use super::results::{Method, Results};
 use super::score::{SliceScore, VolumeScore};
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 
-/// The table for the terminal.
-pub fn text(results: &Results) -> String {
+/// How a table for the terminal begins: of how many slices, by which protocol.
+pub fn head(results: &Results, protocol: &[String]) -> String {
     let mut text = format!(
         "{NOT_FOR_DIAGNOSTIC_USE}\n{} slices of {} subjects: {} healthy, {} diseased\n\nprotocol\n",
         results.facts.len(),
@@ -20,9 +20,13 @@ pub fn text(results: &Results) -> String {
         results.healthy(),
         results.diseased()
     );
-    for line in results.protocol() {
-        let _ = writeln!(text, "  {line}");
-    }
+    protocol.iter().for_each(|line| text += &format!("  {line}\n"));
+    text
+}
+
+/// The table for the terminal.
+pub fn text(results: &Results) -> String {
+    let mut text = head(results, &results.protocol());
     let _ = write!(text, "\n{:<58}", "");
     for method in &results.methods {
         let _ = write!(text, " {:>23} ", method.column.name);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::{EngineArgs, StepCount};
-use crate::evaluate::shard::Shard;
+use crate::args::StepCount;
+use crate::evaluate::JobArgs;
 
 const SWEEP_EXAMPLES: &str = "\
 Examples:
@@ -35,17 +35,9 @@ Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
 /// What a grid of noise levels is run on, and how.
 #[derive(Debug, Args)]
 pub struct GridArgs {
-    /// Folder of images, as `anomalens-cohort` writes it
-    pub cohort: PathBuf,
-    /// The part of it to look at, by `anomalens-cohort split`: train, validation or test [default: all]
-    #[arg(long, value_name = "NAME")]
-    pub split: Option<String>,
     /// Folder of the networks, written by `anomalens-export bundle`
     #[arg(long, value_name = "DIR")]
     pub bundle: PathBuf,
-    /// Folder for the results; new, empty, or begun by the same command
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
     /// L: the noise levels to encode to, with commas between
     #[arg(long, value_name = "L,...", value_delimiter = ',', required = true)]
     pub levels: Vec<usize>,
@@ -55,21 +47,9 @@ pub struct GridArgs {
     /// P, the spacing of the steps [default: 1 with --steps, else the bundle's]
     #[arg(long, value_name = "P")]
     pub spacing: Option<f64>,
-    /// Look at N slices only: diseased and healthy ones by turns, from all over the cohort
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 4 by tract]
-    #[arg(long, value_name = "B")]
-    pub batch: Option<usize>,
-    /// Run part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
-    #[arg(long, value_name = "I/N")]
-    pub shard: Option<Shard>,
-    /// Take a bundle that no parity gate has passed
-    #[arg(long)]
-    pub unverified: bool,
-    /// What computes.
+    /// The images, and how they are worked through.
     #[command(flatten)]
-    pub engine: EngineArgs,
+    pub job: JobArgs,
 }
 
 /// A grid of noise levels and gradient scales.

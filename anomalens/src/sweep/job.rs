@@ -30,19 +30,19 @@ use crate::translate::options;
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
 pub fn run(args: &GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
     interrupt::catch()?;
-    let shard = shard::choose(args.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
+    let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let manifest = Manifest::read(&args.bundle)?;
     let layout = Layout::new(args, scales, &manifest).map_err(Usage::new)?;
-    let cohort = Cohort::open_split(&args.cohort, args.split.as_deref())?;
+    let cohort = Cohort::open_split(&args.job.cohort, args.job.split.as_deref())?;
     fits(&cohort, &manifest)?;
     if scales.is_some() && !cohort.has_masks() {
         return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
     }
-    let engine = engine::open(&options::engine(&args.engine))?;
-    let batch = slices_at_once(args.batch, engine.as_ref());
+    let engine = engine::open(&options::engine(&args.job.engine))?;
+    let batch = slices_at_once(args.job.batch, engine.as_ref());
     let record = record(args, &manifest, &layout, engine.as_ref(), &cohort, batch)?;
     let record = Record { shard, ..record };
-    let mut store = Store::open(&args.out, &record, plan(&cohort, &record))?;
+    let mut store = Store::open(&args.job.out, &record, plan(&cohort, &record))?;
     eprintln!("engine: {}", engine.describe());
     eprintln!("bundle: {}, {}", manifest.preset.name, manifest.provenance);
     eprintln!("cohort: {}, {}: {}", cohort.dir().display(), cohort.kind(), cohort.note());
@@ -56,12 +56,12 @@ pub fn run(args: &GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
     eprintln!("slices: {all}, of which {done} are done; {} points each", layout.points.len());
     all_points(args, &cohort, engine.as_ref(), &layout, &mut store)?;
     match shard {
-        None => conclude(&cohort, &mut store, record, &args.out)?,
+        None => conclude(&cohort, &mut store, record, &args.job.out)?,
         Some(shard) => {
             let (n, of) = (store.slices(), shard.of());
             eprintln!(
                 "part {shard}: its {n} slices are kept in '{}'; when all {of} parts are done, put them together by `anomalens merge`",
-                args.out.display()
+                args.job.out.display()
             );
         }
     }
@@ -78,7 +78,7 @@ fn record(
     batch: usize,
 ) -> Result<Record> {
     let sha256 = Manifest::bundle_hash(&args.bundle)?;
-    let mut settings = settings(&args.engine, engine, batch, &cohort.fingerprint()?);
+    let mut settings = settings(&args.job.engine, engine, batch, &cohort.fingerprint()?);
     settings.extend(layout.settings());
     let network = |point: &Point| Network {
         source: (*point).into(),
@@ -90,10 +90,10 @@ fn record(
     Ok(Record {
         settings,
         shard: None,
-        limit: args.limit,
+        limit: args.job.limit,
         batch,
-        cohort: std::path::absolute(&args.cohort)?,
-        split: args.split.clone(),
+        cohort: std::path::absolute(&args.job.cohort)?,
+        split: args.job.split.clone(),
         networks: layout.points.iter().map(network).collect(),
     })
 }
@@ -127,7 +127,7 @@ fn all_points(
         healthy_class: layout.options.healthy_class,
     };
     let total: usize = missing.iter().map(|(_, points)| grid(points).steps()).sum();
-    let mut bundle = Bundle::open(&args.bundle, engine, args.unverified)?;
+    let mut bundle = Bundle::open(&args.bundle, engine, args.job.unverified)?;
     let (mut progress, mut done) = (Progress::start(), 0);
     for (number, points) in missing {
         let images: Vec<_> =
@@ -183,5 +183,5 @@ fn settle(
 }
 
 fn stopped(args: &GridArgs, store: &Store) -> EvaluateError {
-    EvaluateError::Interrupted { done: store.finished(), total: store.slices(), out: args.out.clone() }
+    EvaluateError::Interrupted { done: store.finished(), total: store.slices(), out: args.job.out.clone() }
 }

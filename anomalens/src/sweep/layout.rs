@@ -4,7 +4,7 @@ use anomalens_method::ddim::GradientScale;
 use anomalens_method::translate::{Options, Steps};
 use anomalens_models::manifest::Manifest;
 use anomalens_models::schedule::{NoiseLevel, Schedule, Trajectory};
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::args::GridArgs;
 use crate::args::StepCount;
@@ -47,12 +47,10 @@ impl Layout {
             }
         };
         options.scale = scales.iter().flatten().last().copied().unwrap_or(GradientScale::NONE);
-        options.batch = args.batch.unwrap_or(1);
+        options.batch = args.job.batch.unwrap_or(1);
         options.steps = steps(args, &levels, &options)?;
         Approach::Guided(options.clone()).check(&args.bundle, manifest)?;
-        if args.limit == Some(0) {
-            bail!("--limit 0, expected at least 1 slice; leave it out to look at them all");
-        }
+        args.job.check()?;
         let longest = match options.steps {
             Steps::Spaced { n, spacing } => Trajectory::spaced(&schedule, options.noise_level, n, spacing)?,
             Steps::Every | Steps::Respaced(_) => Trajectory::every(&schedule, options.noise_level)?,

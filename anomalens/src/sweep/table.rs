@@ -8,22 +8,13 @@ use super::grid::{Grid, SHOWN, row};
 use crate::evaluate::figure::{Figure, ROWS};
 use crate::evaluate::record;
 use crate::evaluate::results::Method;
-use crate::evaluate::table::cell;
+use crate::evaluate::table::{cell, head};
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 
 /// The tables for the terminal: one for each figure that is shown, levels down and scales across.
 pub fn text(grid: &Grid) -> String {
     let results = &grid.results;
-    let mut text = format!(
-        "{NOT_FOR_DIAGNOSTIC_USE}\n{} slices of {} subjects: {} healthy, {} diseased\n\nprotocol\n",
-        results.facts.len(),
-        results.volumes.len(),
-        results.healthy(),
-        results.diseased()
-    );
-    for line in grid.protocol() {
-        let _ = writeln!(text, "  {line}");
-    }
+    let mut text = head(results, &grid.protocol());
     for key in SHOWN {
         let row = row(key);
         let _ = write!(text, "\n{}: {}\n{:>12}", row.section.title(), row.title, "L \\ s");

@@ -6,8 +6,7 @@ use anomalens_models::preset::Preset;
 use anomalens_models::schedule::Schedule;
 use tch::{Device, Kind, Tensor};
 
-use super::{Figure, Loss, Network, Part, Phase, Task, mean};
-use crate::adam::Betas;
+use super::{Figure, Loss, Network, Part, Task, mean};
 use crate::batches::{self, Batch};
 use crate::dropout::dropout;
 use crate::error::TrainError;
@@ -127,10 +126,6 @@ impl GuidedTask {
 impl Task for GuidedTask {
     fn graph(&self) -> &Graph {
         &self.graph
-    }
-
-    fn phases(&self, step: usize) -> Vec<Phase> {
-        vec![Phase { part: Part::Whole, count: step, betas: Betas::USUAL }]
     }
 
     fn draw(&self, batch: &Batch, seed: u64, step: usize) -> Vec<Tensor> {

@@ -5,8 +5,7 @@ use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use tch::Tensor;
 
-use super::{Figure, Loss, Part, Phase, Task, mean};
-use crate::adam::Betas;
+use super::{Figure, Loss, Part, Task, mean};
 use crate::batches::{self, Batch};
 use crate::error::TrainError;
 use crate::interpret::{self, Params, Precision};
@@ -36,10 +35,6 @@ impl VaeTask {
 impl Task for VaeTask {
     fn graph(&self) -> &Graph {
         &self.graph
-    }
-
-    fn phases(&self, step: usize) -> Vec<Phase> {
-        vec![Phase { part: Part::Whole, count: step, betas: Betas::USUAL }]
     }
 
     fn draw(&self, batch: &Batch, seed: u64, step: usize) -> Vec<Tensor> {
