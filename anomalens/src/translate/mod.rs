@@ -2,7 +2,10 @@
 
 mod account;
 mod array;
+mod chosen;
 mod input;
+mod nifti;
+mod objects;
 pub mod options;
 mod result;
 mod write;
@@ -27,8 +30,11 @@ use crate::{interrupt, picture, report};
 
 use account::Account;
 pub use array::read as read_array;
+use chosen::Chosen;
+pub use chosen::WriteArgs;
 use input::Origin;
 pub use input::{Input, is_array};
+use objects::ObjectWriter;
 use result::{ResultError, SliceResult};
 use write::TrajectoryFile;
 
@@ -51,6 +57,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
 
     let began = Instant::now();
     let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
+    let chosen = args.write.choose(&input.origin, approach.method())?;
     let (kept, images, failed) = frame(&input)?;
     keep_noise_of(&mut approach, &kept, input.slices.len());
     let read_time = began.elapsed();
@@ -74,9 +81,9 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
 
     let began = Instant::now();
     let results = results(&input, &kept, &images, &made)?;
-    let pictures = write_slices(&folder, &input, &account, &results)?;
+    let (pictures, files) = write_slices(&folder, &input, &chosen, &account, &results)?;
     let timings = timings(read_time, open_time, &made, began.elapsed());
-    let report = account.report(&results, &failed, pictures, timings);
+    let report = account.report(&results, &failed, pictures, files, timings);
     folder.write("report.html", report::html(&report)?.as_bytes())?;
     interrupt::check()?;
     finish(folder, trajectory)?;
@@ -84,39 +91,59 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Partial })
 }
 
-/// Writes pictures and results; returns the pictures that the report shows, as PNG files, with their slices.
+/// The pictures that the report shows, as PNG files, with their slices; and what was written: a word for each kind of
+/// result, and its files.
+type Shown = (Vec<(usize, Vec<u8>)>, Vec<(String, Vec<String>)>);
+
+/// Writes pictures and results.
 fn write_slices(
     folder: &OutputFolder,
     input: &Input,
+    chosen: &Chosen,
     account: &Account<'_>,
     results: &[SliceResult],
-) -> Result<Vec<(usize, Vec<u8>)>> {
+) -> Result<Shown> {
     let full_scale = results.iter().map(SliceResult::maximum).fold(0.0, f32::max);
     let shown = most_anomalous(results);
-    let objects = match &input.origin {
+    let slices = input.slices.len();
+    let mut files = Vec::new();
+    let mut objects = match &input.origin {
         Origin::Dicom(study, normalisers) => {
             let scale = MapScale::for_maximum(full_scale, account.map_of());
-            Some(write::Objects::new(study, normalisers, scale, account.provenance()))
+            let (kinds, provenance) = (chosen.objects.clone(), account.provenance());
+            Some(ObjectWriter::new(folder, study, kinds, normalisers, scale, provenance))
         }
         Origin::Array { batched } => {
-            write::arrays(folder, input.slices.len(), *batched, results)?;
+            files.extend(write::arrays(folder, slices, *batched, results)?);
             None
         }
     };
-    let mut pictures = Vec::new();
+    let (mut pictures, mut all) = (Vec::new(), Vec::new());
     for (i, result) in results.iter().enumerate() {
         interrupt::check()?;
         let picture = account.picture(result, full_scale);
-        let png = picture::png(&picture)?;
-        folder.write(format!("{:04}-picture.png", result.slice + 1), &png)?;
-        if let Some(objects) = &objects {
-            objects.write(folder, result, &picture)?;
+        let (name, png) = (format!("{:04}-picture.png", result.slice + 1), picture::png(&picture)?);
+        folder.write(&name, &png)?;
+        all.push(name);
+        if let Some(objects) = &mut objects {
+            objects.slice(result, picture)?;
         }
         if shown.contains(&i) {
             pictures.push((result.slice, png));
         }
     }
-    Ok(pictures)
+    if let Some(mut objects) = objects {
+        objects.stack(results)?;
+        files.extend(objects.files());
+    }
+    if chosen.npy {
+        files.extend(write::arrays(folder, slices, true, results)?);
+    }
+    if let Some(lattice) = &chosen.nifti {
+        files.extend(nifti::write(folder, lattice, &input.channels, slices, results)?);
+    }
+    files.push(("picture, PNG".to_owned(), all));
+    Ok((pictures, files))
 }
 
 /// A report with more pictures is too large to be mailed, or read.

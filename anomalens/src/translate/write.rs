@@ -1,70 +1,19 @@
-//! Results to files: derived DICOM objects or arrays, and every x_t.
+//! Results to arrays, and every x_t to a file.
 
 use std::io::{self, BufWriter, Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use anomalens_dicom_bridge::{MapScale, Provenance, Study, write};
 use anomalens_method::translate::States;
-use anomalens_models::image::frame::Frame;
-use anomalens_models::image::normalise::Normaliser;
 use anomalens_models::output::{OutputError, OutputFolder};
-use anyhow::Result;
-use image::RgbImage;
 use ndarray::{Array, Array1, ArrayD, Axis, Dimension, stack};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use tempfile::NamedTempFile;
 
-use super::result::{Healthy, SliceResult};
-
-/// Writes the derived objects of a study.
-pub struct Objects<'a> {
-    study: &'a Study,
-    /// What 1 is worth in the source's units, one a channel.
-    q: Vec<f32>,
-    scale: MapScale,
-    provenance: Provenance,
-}
-
-impl<'a> Objects<'a> {
-    /// `scale`: by the largest map value of all slices, so that one serves all.
-    pub fn new(
-        study: &'a Study,
-        normalisers: &[Normaliser],
-        scale: MapScale,
-        provenance: Provenance,
-    ) -> Self {
-        let q = normalisers.iter().map(|n| n.q).collect();
-        Self { study, q, scale, provenance }
-    }
-
-    /// Writes one slice: the reconstruction of each channel if there is one, the map, the mask, the picture.
-    ///
-    /// Errors: those of the objects and of the file system.
-    pub fn write(&self, folder: &OutputFolder, result: &SliceResult, picture: &RgbImage) -> Result<()> {
-        let (slice, provenance) = (&self.study.slices[result.slice], &self.provenance);
-        let mut objects = Vec::new();
-        if let Some(Healthy { x, x0, .. }) = &result.healthy {
-            let frame = Frame::fit(slice.size(), x.dim().1)?;
-            let healthy = frame.reconstruct(&slice.pixels, x, x0, &self.q)?;
-            for (channel, (name, pixels)) in self.study.channels.iter().zip(healthy.outer_iter()).enumerate()
-            {
-                objects.push(write::reconstruction(slice, channel, name, pixels, provenance)?);
-            }
-        }
-        let threshold = format!("Otsu, 256 bins: map > {}", result.threshold);
-        objects.push(write::map(slice, result.map.view(), &self.scale, provenance)?);
-        objects.push(write::mask(slice, result.mask.view(), &threshold, provenance)?);
-        objects.push(write::picture(slice, picture, provenance)?);
-        for object in objects {
-            folder.write(&object.file_name, &object.bytes)?;
-        }
-        Ok(())
-    }
-}
+use super::result::SliceResult;
 
 /// Writes `healthy.npy` [N, C, H, W], `map.npy` [N, H, W] and `mask.npy` [N, H, W], without N where the input had
 /// none; no `healthy.npy` where the method makes no healthy version. `slices` is N; the images that failed are NaN, and empty
-/// in the mask.
+/// in the mask. Returns what was written: a word for each, and its file.
 ///
 /// Errors: [`OutputError`].
 pub fn arrays(
@@ -72,15 +21,19 @@ pub fn arrays(
     slices: usize,
     batched: bool,
     results: &[SliceResult],
-) -> Result<(), OutputError> {
+) -> Result<Vec<(String, Vec<String>)>, OutputError> {
+    let mut files = Vec::new();
     let healthy = |r: &SliceResult| Some((r.slice, r.healthy.as_ref()?.pixels.clone().into_dyn()));
     if let Some(planes) = results.iter().map(healthy).collect() {
         npy(folder, "healthy.npy", &whole(slices, batched, planes, f32::NAN))?;
+        files.push("healthy");
     }
     let planes = results.iter().map(|r| (r.slice, r.map.clone().into_dyn())).collect();
     npy(folder, "map.npy", &whole(slices, batched, planes, f32::NAN))?;
     let planes = results.iter().map(|r| (r.slice, r.mask.clone().into_dyn())).collect();
-    npy(folder, "mask.npy", &whole(slices, batched, planes, false))
+    npy(folder, "mask.npy", &whole(slices, batched, planes, false))?;
+    files.extend(["map", "mask"]);
+    Ok(files.into_iter().map(|word| (word.to_owned(), vec![format!("{word}.npy")])).collect())
 }
 
 /// The arrays of all slices in one; `found`: some, at least one, each with the number of its slice.
