@@ -4,6 +4,7 @@ mod channels;
 mod contrast;
 mod encoding;
 mod file;
+mod lengths;
 mod multiframe;
 mod part10;
 mod pixels;
