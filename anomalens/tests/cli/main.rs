@@ -8,6 +8,7 @@ mod evaluate;
 mod methods;
 mod objects;
 mod one_pass;
+mod orthanc;
 mod output;
 mod shards;
 #[path = "../../../dicom-bridge/tests/common/mod.rs"]
