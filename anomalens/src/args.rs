@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
+use crate::translate::FitnessArgs;
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -109,6 +110,9 @@ pub struct TranslateArgs {
     /// Take a bundle that no parity gate has passed
     #[arg(long)]
     pub unverified: bool,
+    /// What is done about images that are unlike the training cohort.
+    #[command(flatten)]
+    pub fitness: FitnessArgs,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,

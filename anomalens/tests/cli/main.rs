@@ -5,6 +5,7 @@ mod bundle;
 mod command;
 mod dicom;
 mod evaluate;
+mod fitness;
 mod methods;
 mod one_pass;
 mod output;
