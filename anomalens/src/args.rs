@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
-use crate::translate::WriteArgs;
+use crate::translate::{FitnessArgs, WriteArgs};
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -113,6 +113,9 @@ pub struct TranslateArgs {
     /// What is written.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// What is done about images that are unlike the training cohort.
+    #[command(flatten)]
+    pub fitness: FitnessArgs,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,

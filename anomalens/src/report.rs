@@ -53,6 +53,8 @@ pub struct Figures {
     pub area: usize,
     /// Pixels of the slice.
     pub pixels: usize,
+    /// How far out it is of what the bundle was trained on, 1 at the limit; `None` where that is not known.
+    pub unlike: Option<f64>,
 }
 
 /// The page.
@@ -87,6 +89,7 @@ fn line(row: &SliceRow) -> Value {
                 format!("{:.4}", f.threshold),
                 f.area.to_string(),
                 format!("{:.2}", 100.0 * f.area as f64 / f.pixels.max(1) as f64),
+                f.unlike.map_or("not known".to_owned(), |unlike| format!("{unlike:.2}")),
             ];
             context! { slice, name, figures }
         }
@@ -102,7 +105,8 @@ mod tests {
     const EVIL: &str = "<script>alert('1')</script>\"&\u{7}";
 
     fn report() -> Report {
-        let figures = Figures { mean: 0.5, maximum: 2.0, threshold: 0.25, area: 16, pixels: 64 };
+        let figures =
+            Figures { mean: 0.5, maximum: 2.0, threshold: 0.25, area: 16, pixels: 64, unlike: Some(1.375) };
         Report {
             title: EVIL.into(),
             subtitle: EVIL.into(),
@@ -143,7 +147,7 @@ mod tests {
         let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
         assert!(place(NOT_FOR_DIAGNOSTIC_USE) < place("<h1>"));
         assert!(place("<h2>Warnings") < place("<h2>Pictures"));
-        for figure in ["0.5000", "2.0000", "0.2500", ">16<", "25.00", "failed: "] {
+        for figure in ["0.5000", "2.0000", "0.2500", ">16<", "25.00", ">1.38<", "failed: "] {
             place(figure);
         }
         assert!(!page.contains("largest mean"), "every picture is shown");

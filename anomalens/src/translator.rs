@@ -16,6 +16,7 @@ use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{
     self, FirstNoise, Options, Procedure, Progress, States, Steps, TranslateError, Translation,
 };
+use anomalens_models::fitness::Noised;
 use anomalens_models::image::AnomalyMap;
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
@@ -23,9 +24,10 @@ use anomalens_models::preset::{Method as PresetMethod, Preset};
 use anomalens_models::schedule::Schedule;
 use anomalens_runtime::bundle::{Bundle, OpenError};
 use anomalens_runtime::engine::Engine;
+use anomalens_runtime::fitness;
 use anomalens_runtime::translate::{self as runtime, TranslateError as BundleError};
 use anyhow::{Result, anyhow};
-use ndarray::Array4;
+use ndarray::{Array2, Array4};
 
 use crate::interrupt::{self, Interrupted};
 
@@ -317,6 +319,27 @@ impl Translator {
         approach: Approach,
     ) -> Result<Self, OpenError> {
         Ok(Self { bundle: Bundle::open(folder, engine, unverified)?, approach })
+    }
+
+    /// The error of the U-Net's noise prediction on images, [N, levels]; `None` where the bundle has none. `on_step` as for
+    /// [`Translator::run`].
+    ///
+    /// Errors: [`Interrupted`]; those of the network.
+    pub fn noise_errors(
+        &mut self,
+        images: &[UnitImage],
+        noised: &Noised,
+        batch: usize,
+        on_step: &mut dyn FnMut(&str, usize, usize),
+    ) -> Result<Option<Array2<f64>>> {
+        let errors = fitness::noise_errors(&mut self.bundle, images, noised, batch, &mut |done, total| {
+            on_step("fit for the model", done, total);
+            go_on()
+        });
+        match errors {
+            Err(error) if error.cancelled() => Err(Interrupted.into()),
+            errors => Ok(errors?),
+        }
     }
 
     /// Makes the maps of images of the network's size. `on_step` is told where the work is, and how many steps of how many are done.

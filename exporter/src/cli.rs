@@ -3,6 +3,7 @@
 mod bundle;
 mod convert;
 mod describe;
+mod fitness;
 mod package;
 mod preset;
 mod verify;
@@ -106,6 +107,15 @@ REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or
 U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x. For a method that makes images healthy
 in one pass it holds network/{x,healthy}.npy.")]
     Verify(VerifyArgs),
+    /// Measure what a bundle's training cohort looks like, so that `anomalens translate` warns of images unlike it
+    #[command(after_help = "\
+Examples:
+  anomalens-export fitness brats --cohort cohort --split train
+  anomalens-export fitness vae --cohort out/cohort --limit 500
+
+The cohort is the one that the networks were trained on. What is measured goes into DIR/fitness.json, in the place of what was
+there; the manifest lists it, so that the bundle's hash is another one then.")]
+    Fitness(fitness::FitnessArgs),
     /// Copy a verified bundle into the layout of another program: Triton Inference Server or MONAI
     #[command(after_help = "\
 Examples:
@@ -243,6 +253,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Fitness(args) => fitness::run(&args),
         Command::Package(args) => package::run(&args),
     }
 }

@@ -11,11 +11,14 @@
 //! [`heal`] is for networks that give the healthy version in one pass. [`baseline`] needs no network: what a network finds must be
 //! more than that.
 //!
+//! [`fitness`] says beforehand whether an image is like those that the networks were trained on.
+//!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
 pub mod baseline;
 pub mod ddim;
 pub mod ddpm;
+pub mod fitness;
 pub mod heal;
 mod histogram;
 pub mod metrics;

@@ -7,7 +7,7 @@
 
 mod file;
 
-pub use file::OutputFile;
+pub use file::{OutputFile, replace};
 
 use std::fs::{self, File};
 use std::io::{self, Write};

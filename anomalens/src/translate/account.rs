@@ -8,6 +8,7 @@ use anomalens_runtime::engine::EngineChoice;
 use image::RgbImage;
 
 use super::Failed;
+use super::fitness::Fits;
 use super::input::Input;
 use super::result::SliceResult;
 use crate::TOOL;
@@ -31,6 +32,7 @@ pub struct Account<'a> {
     bundle: PathBuf,
     bundle_hash: String,
     warnings: Vec<String>,
+    fits: Fits,
 }
 
 impl<'a> Account<'a> {
@@ -80,7 +82,17 @@ impl<'a> Account<'a> {
             bundle: args.bundle.clone(),
             bundle_hash,
             warnings,
+            fits: Fits::default(),
         }
+    }
+
+    /// Takes in how the slices compare with the training cohort, and says on the terminal what a person should know of it.
+    pub fn set_fits(&mut self, fits: Fits) {
+        if let Some(warning) = &fits.warning {
+            eprintln!("warning: {warning}");
+            self.warnings.push(warning.clone());
+        }
+        self.fits = fits;
     }
 
     /// Says on the terminal what is about to be done, and what will be left out.
@@ -186,6 +198,7 @@ impl<'a> Account<'a> {
             threshold: r.threshold,
             area: r.area(),
             pixels: r.map.len(),
+            unlike: self.fits.of(r.slice),
         };
         let done = results.iter().map(|r| SliceRow {
             slice: r.slice + 1,

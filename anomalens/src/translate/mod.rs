@@ -3,6 +3,7 @@
 mod account;
 mod array;
 mod chosen;
+mod fitness;
 mod input;
 mod nifti;
 mod objects;
@@ -32,6 +33,7 @@ use account::Account;
 pub use array::read as read_array;
 use chosen::Chosen;
 pub use chosen::WriteArgs;
+pub use fitness::FitnessArgs;
 use input::Origin;
 pub use input::{Input, is_array};
 use objects::ObjectWriter;
@@ -65,11 +67,25 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     let began = Instant::now();
     let engine = engine::open(&options::engine(&args.engine))?;
     let hash = Manifest::bundle_hash(&args.bundle)?;
-    let account = Account::new(args, &manifest, hash, engine.describe(), &approach, &input);
+    let mut account = Account::new(args, &manifest, hash, engine.describe(), &approach, &input);
     account.beginning(&failed);
     interrupt::check()?;
     let mut translator = Translator::open(&args.bundle, engine.as_ref(), args.unverified, approach)?;
     let open_time = began.elapsed();
+
+    let mut progress = Progress::start();
+    let examined = fitness::examine(
+        args,
+        &manifest,
+        &mut translator,
+        &input,
+        (&kept, &images),
+        &mut |place, done, total| {
+            progress.step(place, done, total);
+        },
+    );
+    progress.finish();
+    account.set_fits(examined?);
 
     let mut progress = Progress::start();
     let made = translator.run(&images, &mut |place, done, total| progress.step(place, done, total));

@@ -5,6 +5,7 @@ mod bundle;
 mod command;
 mod dicom;
 mod evaluate;
+mod fitness;
 mod methods;
 mod objects;
 mod one_pass;
