@@ -21,5 +21,5 @@ pub mod write;
 
 pub use error::{ReadError, WriteError};
 pub use geometry::Geometry;
-pub use read::{Inventory, Source, SourceSlice, StoredPixels, Study, read, scan};
+pub use read::{Inventory, MaskError, PlacedMask, Source, SourceSlice, StoredPixels, Study, read, scan};
 pub use write::{MapNumbers, MapOf, MapScale, Objects, Provenance, Written};

@@ -4,6 +4,8 @@ mod channels;
 mod contrast;
 mod encoding;
 mod file;
+mod lattice;
+mod mask;
 mod multiframe;
 mod part10;
 mod pixels;
@@ -31,6 +33,7 @@ use crate::geometry::Geometry;
 pub use contrast::{Acquisition, Weighting};
 pub use encoding::{Encoding, Table};
 pub(crate) use file::MANUFACTURER;
+pub use mask::{MaskError, PlacedMask};
 pub use pixels::StoredPixels;
 use plane::Opened;
 
