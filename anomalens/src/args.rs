@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
+use crate::translate::BrainArgs;
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -109,6 +110,9 @@ pub struct TranslateArgs {
     /// Take a bundle that no parity gate has passed
     #[arg(long)]
     pub unverified: bool,
+    /// Which part of the images is looked at.
+    #[command(flatten)]
+    pub brain: BrainArgs,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,

@@ -38,10 +38,23 @@ from pydicom.sr.codedict import codes
 ALGORITHM = highdicom.AlgorithmIdentificationSequence(
     name="test", version="1", family=codes.DCM.ArtificialIntelligence
 )
+# highdicom copies these, also where they are missing.
+ASKED_FOR = [
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientSex",
+    "ReferringPhysicianName",
+]
 
 
 def read(folder):
     slices = [pydicom.dcmread(path) for path in Path(folder).glob("*.dcm")]
+    for dataset in slices:
+        for name in ASKED_FOR:
+            setattr(dataset, name, dataset.get(name))
     orientation = numpy.array(slices[0].ImageOrientationPatient, dtype=float)
     normal = numpy.cross(orientation[:3], orientation[3:])
     return sorted(slices, key=lambda s: float(numpy.dot(normal, s.ImagePositionPatient)))

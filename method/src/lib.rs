@@ -9,7 +9,7 @@
 //!
 //! What the paper compares with stands beside it. [`ddpm`] takes the place of [`ddim`]; [`saliency`] needs the classifier alone;
 //! [`heal`] is for networks that give the healthy version in one pass. [`baseline`] needs no network: what a network finds must be
-//! more than that.
+//! more than that. [`skull_strip`] finds the brain in a head for networks that have seen brains alone.
 //!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
@@ -19,8 +19,10 @@ pub mod ddpm;
 pub mod heal;
 mod histogram;
 pub mod metrics;
+mod morphology;
 pub mod otsu;
 pub mod saliency;
+pub mod skull_strip;
 pub mod sweep;
 pub mod translate;
 

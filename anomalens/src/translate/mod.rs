@@ -2,6 +2,7 @@
 
 mod account;
 mod array;
+mod brain;
 mod input;
 pub mod options;
 mod result;
@@ -27,6 +28,7 @@ use crate::{interrupt, picture, report};
 
 use account::Account;
 pub use array::read as read_array;
+pub use brain::BrainArgs;
 use input::Origin;
 pub use input::{Input, is_array};
 use result::{ResultError, SliceResult};
@@ -50,7 +52,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
         args.trajectory.as_ref().map(|path| TrajectoryFile::create(path, &folder)).transpose()?;
 
     let began = Instant::now();
-    let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
+    let input = Input::read(&args.input, &manifest.preset, &args.channels, &args.brain)?;
     let (kept, images, failed) = frame(&input)?;
     keep_noise_of(&mut approach, &kept, input.slices.len());
     let read_time = began.elapsed();
