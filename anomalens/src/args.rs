@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
-use crate::translate::{FitnessArgs, WriteArgs};
+use crate::translate::{BrainArgs, FitnessArgs, WriteArgs};
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -116,6 +116,9 @@ pub struct TranslateArgs {
     /// What is done about images that are unlike the training cohort.
     #[command(flatten)]
     pub fitness: FitnessArgs,
+    /// Which part of the images is looked at.
+    #[command(flatten)]
+    pub brain: BrainArgs,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,

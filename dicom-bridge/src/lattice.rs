@@ -1,20 +1,30 @@
-//! The regular grid that a stack of slices lies on: what volume formats can say of a place.
+//! Regular grids of voxels in the patient: what stacks of slices, volumes and masks lie on.
 
 use std::path::PathBuf;
 
 use dicom_dictionary_std::tags;
 
 use crate::attributes::numbers;
-use crate::read::SourceSlice;
+use crate::read::Source;
 
-/// Where the pixels of a stack lie in the patient: pixel (column, row, slice) at origin + column · steps\[0\] + row ·
-/// steps\[1\] + slice · steps\[2\], in mm, patient coordinates (to the left, to the back, to the head; PS3.3 C.7.6.2.1.1).
-#[derive(Debug, Clone, PartialEq)]
+/// A slice may lie this far, in slice distances, from where evenly spaced slices would.
+pub(crate) const UNEVEN: f64 = 0.1;
+
+/// Where the voxels of a volume lie: voxel [k, r, c] (slice, row, column) at origin + k · step + r · down + c · across, in mm, patient
+/// coordinates (to the left, to the back, to the head; PS3.3 C.7.6.2.1.1). The step need not be perpendicular to the
+/// slices, as in a stack of a tilted gantry.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lattice {
     /// Centre of the first pixel of the first slice.
     pub origin: [f64; 3],
-    /// From a column, a row and a slice to the next.
-    pub steps: [[f64; 3]; 3],
+    /// From a slice to the next.
+    pub step: [f64; 3],
+    /// From a row to the next.
+    pub down: [f64; 3],
+    /// From a column to the next.
+    pub across: [f64; 3],
+    /// Slices, rows, columns.
+    pub size: [usize; 3],
 }
 
 /// Why a stack has no such grid.
@@ -41,56 +51,76 @@ pub enum LatticeError {
     },
 }
 
-/// A slice may lie this part of a step off its place.
-const OFF: f64 = 0.1;
-
 impl Lattice {
-    /// The grid of slices, at least one, by the place of their first channel. The step of a single slice is its thickness,
-    /// or 1 mm where that is not said.
+    /// The grid of slices in their order along the normal, at least one. The step of a single slice is its thickness, or 1 mm where
+    /// that is not said.
     ///
     /// Errors: [`LatticeError`].
-    pub fn of(slices: &[SourceSlice]) -> Result<Self, LatticeError> {
-        let first = &*slices[0].sources[0];
-        let grid = &first.geometry;
-        let missing = |attribute| LatticeError::Unplaced { path: first.path.clone(), attribute };
-        let [between_rows, between_columns] =
-            grid.spacing.ok_or_else(|| missing("Pixel Spacing (0028,0030)"))?;
-        let orientation =
-            grid.orientation.ok_or_else(|| missing("Image Orientation (Patient) (0020,0037)"))?;
-        let [along_row, along_column] = [0, 3].map(|at| [0, 1, 2].map(|axis| orientation[at + axis]));
-        let mut positions = Vec::new();
-        for slice in slices {
-            let source = &slice.sources[0];
-            let attribute = "Image Position (Patient) (0020,0032)";
-            let unplaced = || LatticeError::Unplaced { path: source.path.clone(), attribute };
-            positions.push((source, source.geometry.position.ok_or_else(unplaced)?));
-        }
-        let (origin, last) = (positions[0].1, positions[positions.len() - 1].1);
-        let step = match positions.len() {
-            1 => {
-                let thickness = numbers::<1>(&first.object, tags::SLICE_THICKNESS).ok().flatten();
-                let thickness = thickness.map(|[t]| t).filter(|t| *t > 0.0).unwrap_or(1.0);
-                cross(along_row, along_column).map(|n| n * thickness)
-            }
-            n => [0, 1, 2].map(|axis| (last[axis] - origin[axis]) / (n - 1) as f64),
+    pub fn of(slices: impl IntoIterator<Item = impl AsRef<Source>>) -> Result<Self, LatticeError> {
+        let slices: Vec<_> = slices.into_iter().collect();
+        let (first, n) = (slices[0].as_ref(), slices.len());
+        let missing =
+            |source: &Source, attribute| LatticeError::Unplaced { path: source.path.clone(), attribute };
+        let [row, column] =
+            first.geometry.spacing.ok_or_else(|| missing(first, "Pixel Spacing (0028,0030)"))?;
+        let orientation = first.geometry.orientation;
+        let o = orientation.ok_or_else(|| missing(first, "Image Orientation (Patient) (0020,0037)"))?;
+        let (along_row, along_column) = ([o[0], o[1], o[2]], [o[3], o[4], o[5]]);
+        let place = |source: &Source| {
+            let position = source.geometry.position;
+            position.ok_or_else(|| missing(source, "Image Position (Patient) (0020,0032)"))
         };
-        let most = OFF * length(step);
-        for (slice, (source, position)) in positions.iter().enumerate() {
-            let found =
-                length([0, 1, 2].map(|axis| position[axis] - origin[axis] - slice as f64 * step[axis]));
+        let (origin, last) = (place(first)?, place(slices[n - 1].as_ref())?);
+        let step = if n > 1 {
+            [0, 1, 2].map(|i| (last[i] - origin[i]) / (n - 1) as f64)
+        } else {
+            let thickness = numbers::<1>(&first.object, tags::SLICE_THICKNESS).ok().flatten();
+            let thickness = thickness.map(|[t]| t).filter(|t| *t > 0.0).unwrap_or(1.0);
+            cross(along_row, along_column).map(|v| v * thickness)
+        };
+        let most = UNEVEN * dot(step, step).sqrt();
+        for (k, slice) in slices.iter().map(AsRef::as_ref).enumerate() {
+            let position = place(slice)?;
+            let off = [0, 1, 2].map(|i| position[i] - origin[i] - k as f64 * step[i]);
+            let found = dot(off, off).sqrt();
             if found > most {
-                return Err(LatticeError::Uneven { path: source.path.clone(), found, most });
+                return Err(LatticeError::Uneven { path: slice.path.clone(), found, most });
             }
         }
-        let steps = [along_row.map(|v| v * between_columns), along_column.map(|v| v * between_rows), step];
-        Ok(Self { origin, steps })
+        let (across, down) = (along_row.map(|v| v * column), along_column.map(|v| v * row));
+        let [h, w] = first.geometry.size;
+        Ok(Self { origin, step, down, across, size: [n, h, w] })
+    }
+
+    /// Where a voxel lies, in mm.
+    pub(crate) fn place(&self, [k, r, c]: [f64; 3]) -> [f64; 3] {
+        [0, 1, 2].map(|i| self.origin[i] + k * self.step[i] + r * self.down[i] + c * self.across[i])
+    }
+
+    /// The voxel [k, r, c], between whole ones, that lies at a place: the inverse of [`Lattice::place`], by Cramer's rule.
+    pub(crate) fn voxel(&self, place: [f64; 3]) -> [f64; 3] {
+        let d = [0, 1, 2].map(|i| place[i] - self.origin[i]);
+        let volume = dot(self.step, cross(self.down, self.across));
+        [
+            dot(d, cross(self.down, self.across)) / volume,
+            dot(self.step, cross(d, self.across)) / volume,
+            dot(self.step, cross(self.down, d)) / volume,
+        ]
+    }
+
+    /// Whether it spans space.
+    pub(crate) fn is_sound(&self) -> bool {
+        let volume = dot(self.step, cross(self.down, self.across)).abs();
+        let sides = [self.step, self.down, self.across].map(|v| dot(v, v).sqrt());
+        // A step nearly within the slice is no stack.
+        volume > 0.1 * sides.iter().product::<f64>() && volume.is_finite()
     }
 }
 
-fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
-    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+pub(crate) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-fn length(v: [f64; 3]) -> f64 {
-    v.iter().map(|x| x * x).sum::<f64>().sqrt()
+pub(crate) fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+    [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }

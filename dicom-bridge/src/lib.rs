@@ -23,5 +23,5 @@ pub mod write;
 pub use error::{ReadError, WriteError};
 pub use geometry::Geometry;
 pub use lattice::{Lattice, LatticeError};
-pub use read::{Inventory, Source, SourceSlice, StoredPixels, Study, read, scan};
+pub use read::{Inventory, MaskError, PlacedMask, Source, SourceSlice, StoredPixels, Study, read, scan};
 pub use write::{MapNumbers, MapOf, MapScale, Objects, Provenance, Written};

@@ -3,7 +3,7 @@
 mod common;
 
 use anomalens_dicom_bridge::{Lattice, LatticeError, read};
-use common::{Slice, dx, one_channel};
+use common::{SIDE, Slice, dx, one_channel};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 
@@ -12,7 +12,8 @@ fn lattice(slices: Vec<Slice>) -> Result<Lattice, LatticeError> {
     for (i, slice) in slices.into_iter().enumerate() {
         slice.save(&folder.path().join(format!("{i:02}.dcm")));
     }
-    Lattice::of(&read(folder.path(), &one_channel(), &[]).unwrap().slices)
+    let study = read(folder.path(), &one_channel(), &[]).unwrap();
+    Lattice::of(study.slices.iter().map(|slice| &slice.sources[0]))
 }
 
 fn at(heights: impl IntoIterator<Item = f64>) -> Vec<Slice> {
@@ -22,14 +23,17 @@ fn at(heights: impl IntoIterator<Item = f64>) -> Vec<Slice> {
 #[test]
 fn pixels_lie_where_the_slices_say() {
     // 0.5 mm between rows, 0.75 mm between columns.
-    let expected = |step: f64| Lattice {
+    let expected = |slices: usize, step: f64| Lattice {
         origin: [-10.0, -20.0, 3.0],
-        steps: [[0.75, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, step]],
+        step: [0.0, 0.0, step],
+        down: [0.0, 0.5, 0.0],
+        across: [0.75, 0.0, 0.0],
+        size: [slices, SIDE.into(), SIDE.into()],
     };
-    assert_eq!(lattice(at([8.0, 5.5, 3.0])).unwrap(), expected(2.5));
-    assert_eq!(lattice(at([3.0])).unwrap(), expected(1.0), "no thickness is said");
+    assert_eq!(lattice(at([8.0, 5.5, 3.0])).unwrap(), expected(3, 2.5));
+    assert_eq!(lattice(at([3.0])).unwrap(), expected(1, 1.0), "no thickness is said");
     let thick = Slice::new("t1", 3.0).with(tags::SLICE_THICKNESS, VR::DS, "4");
-    assert_eq!(lattice(vec![thick]).unwrap(), expected(4.0));
+    assert_eq!(lattice(vec![thick]).unwrap(), expected(1, 4.0));
 }
 
 #[test]

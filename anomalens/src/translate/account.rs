@@ -69,6 +69,8 @@ impl<'a> Account<'a> {
             warnings
                 .push("the bundle has no classifier: nothing guides to the healthy class (--scale 0)".into());
         }
+        let mut parameters = approach.describe();
+        parameters.extend(input.brain.iter().map(|brain| ("brain mask".to_owned(), brain.parameter.clone())));
         Self {
             input,
             manifest,
@@ -77,7 +79,7 @@ impl<'a> Account<'a> {
             trajectory: args.trajectory.clone(),
             engine: [engine, why.to_owned()],
             device: args.engine.device.to_string(),
-            parameters: approach.describe(),
+            parameters,
             method,
             bundle: args.bundle.clone(),
             bundle_hash,
@@ -139,8 +141,9 @@ impl<'a> Account<'a> {
             Method::Ours => String::new(),
             other => format!(", {}", other.column()),
         };
+        let brain = self.input.brain.as_ref().map_or(String::new(), |brain| format!(", {}", brain.mark));
         let title = format!(
-            "slice {} of {} - {TOOL}{method}, bundle {} {} - {}",
+            "slice {} of {} - {TOOL}{method}{brain}, bundle {} {} - {}",
             result.slice + 1,
             self.input.slices.len(),
             self.manifest.preset.name,
@@ -228,6 +231,11 @@ impl<'a> Account<'a> {
             ],
             decisions: self.input.decisions.clone(),
             slices,
+            brain: self
+                .input
+                .brain
+                .as_ref()
+                .map(|brain| Picture { caption: brain.decision.clone(), png: brain.outlines.clone() }),
             pictures: pictures
                 .into_iter()
                 .map(|(slice, png)| Picture { caption: caption(slice), png })

@@ -68,7 +68,9 @@ impl WriteArgs {
                 "--objects {objects}: {method} makes no healthy version, which a reconstruction is; leave reconstruction out"
             );
         }
-        let lattice = asked(Format::Nifti).then(|| Lattice::of(&study.slices)).transpose();
+        let lattice = asked(Format::Nifti)
+            .then(|| Lattice::of(study.slices.iter().map(|slice| &slice.sources[0])))
+            .transpose();
         let nifti = lattice.map_err(|e| anyhow!("--arrays nifti: {e}; choose --arrays npy"))?;
         Ok(Chosen { objects, npy: asked(Format::Npy), nifti })
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod array;
+mod brain;
 mod chosen;
 mod fitness;
 mod input;
@@ -31,6 +32,7 @@ use crate::{interrupt, picture, report};
 
 use account::Account;
 pub use array::read as read_array;
+pub use brain::BrainArgs;
 use chosen::Chosen;
 pub use chosen::WriteArgs;
 pub use fitness::FitnessArgs;
@@ -58,7 +60,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
         args.trajectory.as_ref().map(|path| TrajectoryFile::create(path, &folder)).transpose()?;
 
     let began = Instant::now();
-    let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
+    let input = Input::read(&args.input, &manifest.preset, &args.channels, &args.brain)?;
     let chosen = args.write.choose(&input.origin, approach.method())?;
     let (kept, images, failed) = frame(&input)?;
     keep_noise_of(&mut approach, &kept, input.slices.len());

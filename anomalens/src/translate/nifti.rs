@@ -88,7 +88,7 @@ fn volume<'a, T: Copy + 'a>(
 /// A header that says where the voxels lie, in NIfTI's coordinates: to the right, to the front, to the head.
 fn header(lattice: &Lattice) -> NiftiHeader {
     let turned = |[x, y, z]: [f64; 3]| [-x, -y, z];
-    let (origin, steps) = (turned(lattice.origin), lattice.steps.map(turned));
+    let (origin, steps) = (turned(lattice.origin), [lattice.across, lattice.down, lattice.step].map(turned));
     let sizes = steps.map(|step| dot(step, step).sqrt());
     let axes = [0, 1, 2].map(|axis| steps[axis].map(|v| v / sizes[axis]));
     let sheared = [(0, 1), (0, 2), (1, 2)].iter().any(|&(a, b)| dot(axes[a], axes[b]).abs() > COSINE);

@@ -95,8 +95,13 @@ fn no_image(class: &str) -> Option<String> {
     if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
         return Some("a DICOMDIR".into());
     }
+    Some(name_of_class(class))
+}
+
+/// A SOP class in words.
+pub(super) fn name_of_class(class: &str) -> String {
     let name = StandardSopClassDictionary.by_uid(class).map_or("unknown SOP class", |e| e.name);
-    Some(format!("{name} ({class})"))
+    format!("{name} ({class})")
 }
 
 /// Parses a whole file. Text is read as Latin-1 whatever character set the file declares, so that each character
