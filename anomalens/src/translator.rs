@@ -233,7 +233,7 @@ fn procedure(procedure: &Procedure) -> String {
         Procedure::Reference { clip, first_noise } => {
             let clip = if *clip { "clipped" } else { "not clipped" };
             let noise = match first_noise {
-                FirstNoise::Seed(seed) => format!("noise from seed {seed}"),
+                FirstNoise::Seed { seed, .. } => format!("noise from seed {seed}"),
                 FirstNoise::Array(_) => "noise from a file".to_owned(),
             };
             format!("reference (published script), {clip}, {noise}")

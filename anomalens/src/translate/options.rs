@@ -19,7 +19,7 @@ use crate::translator::{Approach, OnePass};
 pub fn approach(args: &TranslateArgs, manifest: &Manifest) -> Result<Approach> {
     let first_noise = match (&args.first_noise, args.seed) {
         (Some(path), _) => FirstNoise::Array(array::read(path)?.into_batch()),
-        (None, seed) => FirstNoise::Seed(seed.unwrap_or(0)),
+        (None, seed) => FirstNoise::Seed { seed: seed.unwrap_or(0), first: 0 },
     };
     let approach = match (OnePass::of(&manifest.preset, args.batch), args.method.unwrap_or(Method::Ddim)) {
         (Some(options), _) => one_pass(args, options),
