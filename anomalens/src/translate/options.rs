@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use super::array;
 use crate::args::{self, EngineArgs, Method, StepCount, TranslateArgs};
 use crate::failure::Usage;
+use crate::parts::Settings;
 use crate::translator::{Approach, OnePass};
 
 /// The method and what it is told. Everything that can be checked without the images is.
@@ -142,6 +143,17 @@ pub fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options)
             ),
         },
     }
+}
+
+/// What of computing makes results what they are: the engine, which may be in many words, and the batch, by whose size engines
+/// round.
+pub fn computing(args: &EngineArgs, engine: &str, batch: usize) -> Settings {
+    let name = engine.split(" (").next().unwrap_or_default();
+    let tf32 = if args.tf32 { ", tf32" } else { "" };
+    vec![
+        ("engine".to_owned(), format!("{name}, {}{tf32}", args.device)),
+        ("batch".to_owned(), batch.to_string()),
+    ]
 }
 
 /// What computes.

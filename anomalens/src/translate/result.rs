@@ -2,7 +2,7 @@
 
 use anomalens_method::otsu::{self, OtsuError};
 use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
-use ndarray::{Array2, Array3, ArrayView3, Axis, stack};
+use ndarray::{Array2, Array3, Axis, stack};
 
 use super::input::Slice;
 
@@ -10,8 +10,6 @@ use super::input::Slice;
 pub struct SliceResult {
     /// Which slice of the input, from 0.
     pub slice: usize,
-    /// Its healthy version, if the method makes one.
-    pub healthy: Option<Healthy>,
     /// The anomaly map on the slice's grid, [H, W].
     pub map: Array2<f32>,
     /// The mask on the slice's grid, [H, W].
@@ -53,23 +51,15 @@ pub enum ResultError {
 }
 
 impl SliceResult {
-    /// Takes the method's result for slice number `index` back to the slice's grid.
+    /// Takes the map of slice number `index` back to the slice's grid.
     ///
     /// Errors: [`ResultError`].
-    pub fn new(
-        index: usize,
-        slice: &Slice,
-        x: &UnitImage,
-        x0: Option<ArrayView3<'_, f32>>,
-        map: &AnomalyMap,
-    ) -> Result<Self, ResultError> {
+    pub fn new(index: usize, slice: &Slice, map: &AnomalyMap) -> Result<Self, ResultError> {
         let image = |source| ResultError::Image { slice: slice.name.clone(), source };
         let (threshold, mask) =
             otsu::mask(map).map_err(|source| ResultError::Otsu { slice: slice.name.clone(), source })?;
-        let healthy = x0.map(|x0| Healthy::new(slice, x.pixels().clone(), x0.to_owned()));
         Ok(Self {
             slice: index,
-            healthy: healthy.transpose().map_err(image)?,
             map: slice.frame.undo(map.values().view()).map_err(image)?,
             mask: slice.frame.undo_mask(&mask).map_err(image)?,
             threshold,
@@ -93,7 +83,15 @@ impl SliceResult {
 }
 
 impl Healthy {
-    fn new(slice: &Slice, x: Array3<f32>, x0: Array3<f32>) -> Result<Self, ImageError> {
+    /// Takes what was made of the image `x`, a slice as the network sees it, back to the slice's grid.
+    ///
+    /// Errors: [`ResultError::Image`].
+    pub fn new(slice: &Slice, x: &UnitImage, x0: Array3<f32>) -> Result<Self, ResultError> {
+        Self::on_the_slices_grid(slice, x.pixels().clone(), x0)
+            .map_err(|source| ResultError::Image { slice: slice.name.clone(), source })
+    }
+
+    fn on_the_slices_grid(slice: &Slice, x: Array3<f32>, x0: Array3<f32>) -> Result<Self, ImageError> {
         let pixels = if slice.frame.pads_only() {
             // Cut out, rather than original + (x0 - x), so that not even a last bit is rounded.
             let planes =

@@ -11,3 +11,4 @@ mod output;
 mod shards;
 mod support;
 mod sweep;
+mod volume;

@@ -111,14 +111,21 @@ impl Options {
     /// What images `range` of those that these options are for are told where they are translated without the others: of the
     /// noise their own. Panics if the range lies beyond the noise that was brought.
     pub fn part(&self, range: Range<usize>) -> Self {
-        let mut part = self.clone();
-        if let Procedure::Reference { first_noise, .. } = &mut part.procedure {
-            match first_noise {
-                FirstNoise::Seed { first, .. } => *first += range.start as u64,
-                FirstNoise::Array(noise) => *noise = noise.slice(s![range, .., .., ..]).to_owned(),
+        let procedure = match &self.procedure {
+            Procedure::Reference { clip, first_noise } => {
+                let first_noise = match first_noise {
+                    &FirstNoise::Seed { seed, first } => {
+                        FirstNoise::Seed { seed, first: first + range.start as u64 }
+                    }
+                    FirstNoise::Array(noise) => {
+                        FirstNoise::Array(noise.slice(s![range, .., .., ..]).to_owned())
+                    }
+                };
+                Procedure::Reference { clip: *clip, first_noise }
             }
-        }
-        part
+            whole @ (Procedure::Paper | Procedure::Ddpm { .. }) => whole.clone(),
+        };
+        Self { procedure, ..*self }
     }
 
     /// How often each batch asks the networks on a schedule.
