@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
+use crate::translate::WriteArgs;
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -113,6 +114,9 @@ pub struct TranslateArgs {
     /// Take a bundle that no parity gate has passed
     #[arg(long)]
     pub unverified: bool,
+    /// What is written.
+    #[command(flatten)]
+    pub write: WriteArgs,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,

@@ -6,19 +6,15 @@
 //!
 //! `translate` and `evaluate` know no more of a method than what is said here.
 
+mod made;
 mod pace;
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
 
 use anomalens_method::ddim::{ClassLabel, GradientScale, Leg};
-use anomalens_method::heal::Healed;
-use anomalens_method::saliency::{self, Saliency};
-use anomalens_method::translate::{
-    self, FirstNoise, Options, Procedure, Progress, States, Steps, TranslateError, Translation,
-};
+use anomalens_method::saliency;
+use anomalens_method::translate::{self, FirstNoise, Options, Procedure, Progress, Steps, TranslateError};
 use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
 use anomalens_models::preset::{Method as PresetMethod, Preset};
@@ -27,9 +23,10 @@ use anomalens_runtime::bundle::{Bundle, OpenError};
 use anomalens_runtime::engine::Engine;
 use anomalens_runtime::translate::{self as runtime, TranslateError as BundleError};
 use anyhow::{Result, anyhow};
-use ndarray::{Array3, Array4, Axis, stack};
+use ndarray::{Array3, Axis};
 
 use crate::interrupt::{self, Interrupted};
+pub use made::Made;
 pub use pace::Pace;
 
 /// A method that needs networks. They are in the order of tables, whose first column the others are compared with.
@@ -256,52 +253,6 @@ fn procedure(procedure: &Procedure) -> String {
             };
             format!("reference (published script), {clip}, {noise}")
         }
-    }
-}
-
-/// What came of images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Made {
-    /// The healthy versions, [N, C, H, W], not clipped; `None` of a method that has maps alone.
-    pub healthy: Option<Array4<f32>>,
-    /// One anomaly map an image.
-    pub maps: Vec<AnomalyMap>,
-    /// Every x_t, if it was to be kept.
-    pub trajectory: Option<States>,
-    /// What it took.
-    pub time: Duration,
-}
-
-impl Made {
-    /// What need be kept of it, as the maps follow from the healthy versions: these, [N, C, H, W], or the maps, [N, 1, H, W].
-    pub fn kept(&self) -> Cow<'_, Array4<f32>> {
-        match &self.healthy {
-            Some(healthy) => Cow::Borrowed(healthy),
-            None => {
-                let planes: Vec<_> =
-                    self.maps.iter().map(|map| map.values().view().insert_axis(Axis(0))).collect();
-                Cow::Owned(stack(Axis(0), &planes).expect("one shape a map"))
-            }
-        }
-    }
-}
-
-impl From<Translation> for Made {
-    fn from(translation: Translation) -> Self {
-        let Translation { healthy, maps, trajectory, timings } = translation;
-        Self { healthy: Some(healthy), maps, trajectory, time: timings.encode + timings.decode }
-    }
-}
-
-impl From<Saliency> for Made {
-    fn from(Saliency { maps, time, .. }: Saliency) -> Self {
-        Self { healthy: None, maps, trajectory: None, time }
-    }
-}
-
-impl From<Healed> for Made {
-    fn from(Healed { healthy, maps, time, .. }: Healed) -> Self {
-        Self { healthy: Some(healthy), maps, trajectory: None, time }
     }
 }
 

@@ -192,6 +192,7 @@ impl<'a> Account<'a> {
         results: &[SliceResult],
         failed: &[Failed],
         pictures: Vec<(usize, Vec<u8>)>,
+        files: Vec<(String, Vec<String>)>,
         timings: Vec<(String, String)>,
     ) -> Report {
         let name = |slice: usize| self.input.slices[slice].name.clone();
@@ -225,6 +226,7 @@ impl<'a> Account<'a> {
             tables: vec![
                 ("Bundle".into(), self.bundle_rows()),
                 ("Parameters".into(), parameters),
+                ("Written".into(), files.into_iter().map(|(word, files)| (word, listed(&files))).collect()),
                 ("Timings".into(), timings),
             ],
             decisions: self.input.decisions.clone(),
@@ -255,5 +257,13 @@ impl<'a> Account<'a> {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
+    }
+}
+
+/// File names of one kind, in few words.
+fn listed(files: &[String]) -> String {
+    match files {
+        [first, .., last] => format!("{} files, {first} to {last}", files.len()),
+        files => files.concat(),
     }
 }

@@ -2,8 +2,11 @@
 
 mod account;
 mod array;
+mod chosen;
 mod input;
 mod kept;
+mod nifti;
+mod objects;
 pub mod options;
 mod result;
 mod results;
@@ -31,9 +34,12 @@ use crate::{interrupt, picture, report};
 
 use account::Account;
 pub use array::read as read_array;
+use chosen::Chosen;
+pub use chosen::WriteArgs;
 use input::Origin;
 pub use input::{Input, is_array};
 use kept::Store;
+use objects::ObjectWriter;
 use result::SliceResult;
 use results::Results;
 use write::TrajectoryFile;
@@ -57,6 +63,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
 
     let began = Instant::now();
     let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
+    let chosen = args.write.choose(&input.origin, approach.method())?;
     let (kept, images, failed) = frame(&input)?;
     keep_noise_of(&mut approach, &kept, input.slices.len());
     let read_time = began.elapsed();
@@ -85,9 +92,9 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
         let began = Instant::now();
         let (time, calls) = (store.time(), translator.calls(images.len().div_ceil(args.batch)));
         let mut results = Results::new(&input, &kept, &images, store, account.method())?;
-        let pictures = write_slices(&folder, &input, &account, &mut results)?;
+        let (pictures, files) = write_slices(&folder, &input, &chosen, &account, &mut results)?;
         let timings = timings(read_time, open_time, time, began.elapsed(), &calls);
-        let report = account.report(results.slices(), &failed, pictures, timings);
+        let report = account.report(results.slices(), &failed, pictures, files, timings);
         folder.write("report.html", report::html(&report)?.as_bytes())?;
         Ok(interrupt::check()?)
     };
@@ -111,36 +118,45 @@ fn stopped(error: anyhow::Error, store: &Store) -> anyhow::Error {
     error
 }
 
-/// Writes pictures and results; returns the pictures that the report shows, as PNG files, with their slices.
+/// The pictures that the report shows, as PNG files, with their slices; and what was written: a word for each kind of
+/// result, and its files.
+type Shown = (Vec<(usize, Vec<u8>)>, Vec<(String, Vec<String>)>);
+
+/// Writes pictures and results.
 fn write_slices(
     folder: &OutputFolder,
     input: &Input,
+    chosen: &Chosen,
     account: &Account<'_>,
     results: &mut Results<'_>,
-) -> Result<Vec<(usize, Vec<u8>)>> {
+) -> Result<Shown> {
     let full_scale = results.slices().iter().map(SliceResult::maximum).fold(0.0, f32::max);
     let shown = most_anomalous(results.slices());
-    let objects = match &input.origin {
+    let slices = input.slices.len();
+    let mut files = Vec::new();
+    let mut objects = match &input.origin {
         Origin::Dicom(study, normalisers) => {
             let scale = MapScale::for_maximum(full_scale, account.map_of());
-            Some(write::Objects::new(study, normalisers, scale, account.provenance()))
+            let (kinds, provenance) = (chosen.objects.clone(), account.provenance());
+            Some(ObjectWriter::new(folder, study, kinds, normalisers, scale, provenance))
         }
         Origin::Array { batched } => {
-            write::arrays(folder, input.slices.len(), *batched, results)?;
+            files.extend(write::arrays(folder, slices, *batched, results)?);
             None
         }
     };
-    let mut pictures = Vec::new();
+    let (mut pictures, mut all) = (Vec::new(), Vec::new());
     let (n, mut progress) = (results.slices().len(), Progress::start());
     for i in 0..n {
         interrupt::check()?;
         let healthy = results.healthy(i)?;
         let result = &results.slices()[i];
         let picture = account.picture(result, healthy.as_ref(), full_scale);
-        let png = picture::png(&picture)?;
-        folder.write(format!("{:04}-picture.png", result.slice + 1), &png)?;
-        if let Some(objects) = &objects {
-            objects.write(folder, result, healthy.as_ref(), &picture)?;
+        let (name, png) = (format!("{:04}-picture.png", result.slice + 1), picture::png(&picture)?);
+        folder.write(&name, &png)?;
+        all.push(name);
+        if let Some(objects) = &mut objects {
+            objects.slice(result, healthy.as_ref(), picture)?;
         }
         if shown.contains(&i) {
             pictures.push((result.slice, png));
@@ -148,7 +164,18 @@ fn write_slices(
         progress.step("write", i + 1, n);
     }
     progress.finish();
-    Ok(pictures)
+    if let Some(mut objects) = objects {
+        objects.stack(results.slices())?;
+        files.extend(objects.files());
+    }
+    if chosen.npy {
+        files.extend(write::arrays(folder, slices, true, results)?);
+    }
+    if let Some(lattice) = &chosen.nifti {
+        files.extend(nifti::write(folder, lattice, &input.channels, slices, results)?);
+    }
+    files.push(("picture, PNG".to_owned(), all));
+    Ok((pictures, files))
 }
 
 /// A report with more pictures is too large to be mailed, or read.

@@ -1,81 +1,30 @@
-//! Results to files: derived DICOM objects or arrays, and every x_t.
+//! Results to arrays, and every x_t to a file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anomalens_dicom_bridge::{MapScale, Provenance, Study, write};
 use anomalens_method::translate::States;
-use anomalens_models::image::frame::Frame;
-use anomalens_models::image::normalise::Normaliser;
 use anomalens_models::output::{OutputError, OutputFolder};
 use anyhow::Result;
-use image::RgbImage;
 use ndarray::{Array1, ArrayD, ArrayViewD, Axis};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use tempfile::NamedTempFile;
 
-use super::result::{Healthy, SliceResult};
 use super::results::Results;
-
-/// Writes the derived objects of a study.
-pub struct Objects<'a> {
-    study: &'a Study,
-    /// What 1 is worth in the source's units, one a channel.
-    q: Vec<f32>,
-    scale: MapScale,
-    provenance: Provenance,
-}
-
-impl<'a> Objects<'a> {
-    /// `scale`: by the largest map value of all slices, so that one serves all.
-    pub fn new(
-        study: &'a Study,
-        normalisers: &[Normaliser],
-        scale: MapScale,
-        provenance: Provenance,
-    ) -> Self {
-        let q = normalisers.iter().map(|n| n.q).collect();
-        Self { study, q, scale, provenance }
-    }
-
-    /// Writes one slice: the reconstruction of each channel if there is one, the map, the mask, the picture.
-    ///
-    /// Errors: those of the objects and of the file system.
-    pub fn write(
-        &self,
-        folder: &OutputFolder,
-        result: &SliceResult,
-        healthy: Option<&Healthy>,
-        picture: &RgbImage,
-    ) -> Result<()> {
-        let (slice, provenance) = (&self.study.slices[result.slice], &self.provenance);
-        let mut objects = Vec::new();
-        if let Some(Healthy { x, x0, .. }) = healthy {
-            let frame = Frame::fit(slice.size(), x.dim().1)?;
-            let healthy = frame.reconstruct(&slice.pixels, x, x0, &self.q)?;
-            for (channel, (name, pixels)) in self.study.channels.iter().zip(healthy.outer_iter()).enumerate()
-            {
-                objects.push(write::reconstruction(slice, channel, name, pixels, provenance)?);
-            }
-        }
-        let threshold = format!("Otsu, 256 bins: map > {}", result.threshold);
-        objects.push(write::map(slice, result.map.view(), &self.scale, provenance)?);
-        objects.push(write::mask(slice, result.mask.view(), &threshold, provenance)?);
-        objects.push(write::picture(slice, picture, provenance)?);
-        for object in objects {
-            folder.write(&object.file_name, &object.bytes)?;
-        }
-        Ok(())
-    }
-}
 
 /// Writes `healthy.npy` [N, C, H, W], `map.npy` [N, H, W] and `mask.npy` [N, H, W], without N where the input had
 /// none; no `healthy.npy` where the method makes no healthy version. `slices` is N; the images that failed are NaN, and empty
-/// in the mask.
+/// in the mask. Returns what was written: a word for each, and its file.
 ///
 /// Errors: [`OutputError`]; those of reading a healthy version.
-pub fn arrays(folder: &OutputFolder, slices: usize, batched: bool, results: &mut Results<'_>) -> Result<()> {
+pub fn arrays(
+    folder: &OutputFolder,
+    slices: usize,
+    batched: bool,
+    results: &mut Results<'_>,
+) -> Result<Vec<(String, Vec<String>)>> {
+    let mut files = Vec::new();
     if results.heals() {
         let mut all = Whole::new(slices, batched, f32::NAN);
         for place in 0..results.slices().len() {
@@ -84,6 +33,7 @@ pub fn arrays(folder: &OutputFolder, slices: usize, batched: bool, results: &mut
             }
         }
         all.write(folder, "healthy.npy")?;
+        files.push("healthy");
     }
     let (mut maps, mut masks) = (Whole::new(slices, batched, f32::NAN), Whole::new(slices, batched, false));
     for result in results.slices() {
@@ -91,7 +41,9 @@ pub fn arrays(folder: &OutputFolder, slices: usize, batched: bool, results: &mut
         masks.put(result.slice, &result.mask.view().into_dyn());
     }
     maps.write(folder, "map.npy")?;
-    Ok(masks.write(folder, "mask.npy")?)
+    masks.write(folder, "mask.npy")?;
+    files.extend(["map", "mask"]);
+    Ok(files.into_iter().map(|word| (word.to_owned(), vec![format!("{word}.npy")])).collect())
 }
 
 /// The arrays of all slices in one.

@@ -6,9 +6,12 @@ mod command;
 mod dicom;
 mod evaluate;
 mod methods;
+mod objects;
 mod one_pass;
 mod output;
 mod shards;
+#[path = "../../../dicom-bridge/tests/common/mod.rs"]
+mod sources;
 mod support;
 mod sweep;
 mod volume;
