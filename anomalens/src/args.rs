@@ -51,7 +51,11 @@ Examples:
   Arrays [N, C, H, W] in [0, 1], keeping every x_t:
     anomalens translate images.npy --bundle brats --out result --trajectory steps.npz
 
-Exit codes: 0 done; 1 failed, nothing was written; 2 wrong command line; 3 some slices failed, the others were written.";
+Interrupted or killed, it keeps the finished slices in OUT.partial: the same command goes on from there. With --trajectory
+all is done in one piece, or anew.
+
+Exit codes: 0 done; 1 failed or interrupted, nothing was written to OUT; 2 wrong command line; 3 some slices failed, the
+others were written.";
 
 /// What to translate, by what, and how.
 #[derive(Debug, Args)]

@@ -10,7 +10,8 @@ use image::RgbImage;
 use super::Failed;
 use super::fitness::Fits;
 use super::input::Input;
-use super::result::SliceResult;
+use super::kept::Store;
+use super::result::{Healthy, SliceResult};
 use crate::TOOL;
 use crate::args::TranslateArgs;
 use crate::picture::Scene;
@@ -111,11 +112,26 @@ impl<'a> Account<'a> {
         self.tell_failed(failed);
     }
 
+    /// Says on the terminal what an earlier run has done of it.
+    pub fn found(&self, store: &Store) {
+        for damaged in &store.damaged {
+            eprintln!("warning: {damaged}; this batch is made again");
+        }
+        if store.finished() > 0 {
+            let (done, all) = (store.finished(), store.images());
+            eprintln!("going on: {done} of {all} slices are done, and kept in '{}'", store.place().display());
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
     /// Says on the terminal what was done.
-    pub fn end(&self, results: &[SliceResult], failed: &[Failed]) {
+    pub fn end(&self, translated: usize, failed: &[Failed]) {
         let out = self.out.display();
-        let mut text =
-            format!("{} of {} slices translated to {out}\n", results.len(), self.input.slices.len());
+        let mut text = format!("{translated} of {} slices translated to {out}\n", self.input.slices.len());
         text += &format!("open {}\n", self.out.join("report.html").display());
         if let Some(path) = &self.trajectory {
             text += &format!("every x_t is in {}\n", path.display());
@@ -135,7 +151,7 @@ impl<'a> Account<'a> {
     }
 
     /// Draws one slice; `full_scale` is the largest map value of all slices.
-    pub fn picture(&self, result: &SliceResult, full_scale: f32) -> RgbImage {
+    pub fn picture(&self, result: &SliceResult, healthy: Option<&Healthy>, full_scale: f32) -> RgbImage {
         let slice = &self.input.slices[result.slice];
         let method = match self.method {
             Method::Ours => String::new(),
@@ -154,7 +170,7 @@ impl<'a> Account<'a> {
             title: &title,
             channels: &self.input.channels,
             input: slice.unit.view(),
-            healthy: result.healthy.as_ref().map(|healthy| healthy.pixels.view()),
+            healthy: healthy.map(|healthy| healthy.pixels.view()),
             map: result.map.view(),
             mask: result.mask.view(),
             threshold: result.threshold,

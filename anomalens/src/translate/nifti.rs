@@ -3,11 +3,13 @@
 use anomalens_dicom_bridge::Lattice;
 use anomalens_dicom_bridge::write::file_word;
 use anomalens_models::output::{OutputError, OutputFolder};
+use anyhow::Result;
 use ndarray::{Array2, Array3, Axis};
 use nifti::writer::WriterOptions;
 use nifti::{NiftiError, NiftiHeader};
 
 use super::result::SliceResult;
+use super::results::Results;
 use crate::TOOL;
 
 /// Two axes are at right angles where the cosine between them is no more than this: positions have few digits.
@@ -34,14 +36,14 @@ pub enum VolumeError {
 /// [columns, rows, slices], with the values of [`super::write::arrays`]. `slices`: how many there are; those that
 /// failed are NaN, and empty in the mask. Returns what was written: a word for each, and its files.
 ///
-/// Errors: [`VolumeError`].
+/// Errors: [`VolumeError`]; those of reading a healthy version.
 pub fn write(
     folder: &OutputFolder,
     lattice: &Lattice,
     channels: &[String],
     slices: usize,
-    results: &[SliceResult],
-) -> Result<Vec<(String, Vec<String>)>, VolumeError> {
+    results: &mut Results<'_>,
+) -> Result<Vec<(String, Vec<String>)>> {
     let header = header(lattice);
     let save = |name: &str, write: &dyn Fn(WriterOptions) -> nifti::Result<()>| {
         let options = WriterOptions::new(folder.path().join(name)).reference_header(&header);
@@ -51,14 +53,20 @@ pub fn write(
         })
     };
     let mut healthy = Vec::new();
+    let channels = if results.heals() { channels } else { &[] };
     for (c, channel) in channels.iter().enumerate() {
-        let plane = |r: &SliceResult| Some(r.healthy.as_ref()?.pixels.index_axis(Axis(0), c).to_owned());
-        let Some(planes) = results.iter().map(plane).collect::<Option<Vec<_>>>() else { break };
+        // A channel at a time is in memory.
+        let mut planes = Vec::new();
+        for place in 0..results.slices().len() {
+            let healthy = results.healthy(place)?;
+            planes.extend(healthy.map(|healthy| healthy.pixels.index_axis_move(Axis(0), c)));
+        }
         let name = format!("healthy-{}.nii.gz", file_word(channel));
-        let volume = volume(slices, results, planes.iter(), f32::NAN);
+        let volume = volume(slices, results.slices(), planes.iter(), f32::NAN);
         save(&name, &|options| options.write_nifti(&volume))?;
         healthy.push(name);
     }
+    let results = results.slices();
     let map = volume(slices, results, results.iter().map(|r| &r.map), f32::NAN);
     save("map.nii.gz", &|options| options.write_nifti(&map))?;
     let masks: Vec<_> = results.iter().map(|r| r.mask.mapv(u8::from)).collect();

@@ -44,11 +44,16 @@ impl<'a> ObjectWriter<'a> {
     /// Writes what is one a slice.
     ///
     /// Errors: those of the objects and of the file system.
-    pub fn slice(&mut self, result: &SliceResult, picture: RgbImage) -> Result<()> {
+    pub fn slice(
+        &mut self,
+        result: &SliceResult,
+        healthy: Option<&Healthy>,
+        picture: RgbImage,
+    ) -> Result<()> {
         let (slice, provenance) = (&self.study.slices[result.slice], self.provenance.clone());
         let chosen = |object| self.chosen.contains(object);
         let mut objects = Vec::new();
-        if let (true, Some(healthy)) = (chosen(Object::Reconstruction), &result.healthy) {
+        if let (true, Some(healthy)) = (chosen(Object::Reconstruction), healthy) {
             let all = self.reconstructions(slice, healthy)?.into_iter();
             objects.extend(all.map(|written| (Object::Reconstruction, written)));
         }

@@ -2,7 +2,7 @@
 
 use anomalens_method::otsu::{self, OtsuError};
 use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
-use ndarray::{Array2, Array3, ArrayView3, Axis, Zip, stack};
+use ndarray::{Array2, Array3, Axis, Zip, stack};
 
 use super::input::{Slice, zero_outside};
 
@@ -10,8 +10,6 @@ use super::input::{Slice, zero_outside};
 pub struct SliceResult {
     /// Which slice of the input, from 0.
     pub slice: usize,
-    /// Its healthy version, if the method makes one.
-    pub healthy: Option<Healthy>,
     /// The anomaly map on the slice's grid, [H, W]; 0 outside the brain mask.
     pub map: Array2<f32>,
     /// The mask on the slice's grid, [H, W].
@@ -54,37 +52,23 @@ pub enum ResultError {
 }
 
 impl SliceResult {
-    /// Takes the method's result for slice number `index` back to the slice's grid.
+    /// Takes the map of slice number `index` back to the slice's grid.
     ///
     /// Errors: [`ResultError`].
-    pub fn new(
-        index: usize,
-        slice: &Slice,
-        x: &UnitImage,
-        x0: Option<ArrayView3<'_, f32>>,
-        map: &AnomalyMap,
-    ) -> Result<Self, ResultError> {
+    pub fn new(index: usize, slice: &Slice, map: &AnomalyMap) -> Result<Self, ResultError> {
         let image = |source| ResultError::Image { slice: slice.name.clone(), source };
-        let brain = slice.framed_brain().map_err(image)?;
-        let (threshold, mask) = match &brain {
-            Some(brain) => otsu::mask_within(map, brain),
+        let (threshold, mask) = match slice.framed_brain().map_err(image)? {
+            Some(brain) => otsu::mask_within(map, &brain),
             None => otsu::mask(map),
         }
         .map_err(|source| ResultError::Otsu { slice: slice.name.clone(), source })?;
-        let healthy = x0.map(|x0| {
-            let (x, mut x0) = (x.pixels().clone(), x0.to_owned());
-            if let Some(brain) = &brain {
-                keep_outside(&mut x0, &x, brain);
-            }
-            Healthy::new(slice, x, x0)
-        });
         let mut map = slice.frame.undo(map.values().view()).map_err(image)?;
         let mut mask = slice.frame.undo_mask(&mask).map_err(image)?;
         if let Some(brain) = &slice.brain {
             zero_outside(&mut map.view_mut(), brain);
             mask.zip_mut_with(brain, |set, inside| *set &= inside);
         }
-        Ok(Self { slice: index, healthy: healthy.transpose().map_err(image)?, map, mask, threshold })
+        Ok(Self { slice: index, map, mask, threshold })
     }
 
     /// Pixels in the mask.
@@ -104,7 +88,19 @@ impl SliceResult {
 }
 
 impl Healthy {
-    fn new(slice: &Slice, x: Array3<f32>, x0: Array3<f32>) -> Result<Self, ImageError> {
+    /// Takes what was made of the image `x`, a slice as the network sees it, back to the slice's grid. Outside a brain mask it is
+    /// the image.
+    ///
+    /// Errors: [`ResultError::Image`].
+    pub fn new(slice: &Slice, x: &UnitImage, x0: Array3<f32>) -> Result<Self, ResultError> {
+        Self::on_the_slices_grid(slice, x.pixels().clone(), x0)
+            .map_err(|source| ResultError::Image { slice: slice.name.clone(), source })
+    }
+
+    fn on_the_slices_grid(slice: &Slice, x: Array3<f32>, mut x0: Array3<f32>) -> Result<Self, ImageError> {
+        if let Some(brain) = slice.framed_brain()? {
+            keep_outside(&mut x0, &x, &brain);
+        }
         let mut pixels = if slice.frame.pads_only() {
             // Cut out, rather than original + (x0 - x), so that not even a last bit is rounded.
             let planes =

@@ -17,7 +17,7 @@ const SIDE: u16 = 24;
 const MAP: &str = "parametric-map.dcm";
 
 /// An MR slice at height `z`; `pixel` gives the value at (row, column).
-fn mr(z: u16, pixel: impl Fn(u16, u16) -> u16) -> InMemDicomObject {
+pub fn mr(z: u16, pixel: impl Fn(u16, u16) -> u16) -> InMemDicomObject {
     let mut object = InMemDicomObject::new_empty();
     for (tag, vr, value) in [
         (tags::SOP_CLASS_UID, VR::UI, uids::MR_IMAGE_STORAGE.to_owned()),
@@ -59,11 +59,11 @@ fn short(object: &mut InMemDicomObject, tag: Tag, value: u16) {
     object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(value)));
 }
 
-fn tissue(row: u16, column: u16) -> u16 {
+pub fn tissue(row: u16, column: u16) -> u16 {
     if row.abs_diff(12) + column.abs_diff(12) < 9 { 300 + 20 * row + 7 * column } else { 0 }
 }
 
-fn save(folder: &Path, name: &str, object: InMemDicomObject) -> PathBuf {
+pub fn save(folder: &Path, name: &str, object: InMemDicomObject) -> PathBuf {
     let path = folder.join(name);
     let meta = FileMetaTableBuilder::new().transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
     object.with_meta(meta).unwrap().write_to_file(&path).unwrap();
@@ -71,7 +71,7 @@ fn save(folder: &Path, name: &str, object: InMemDicomObject) -> PathBuf {
 }
 
 /// One series for all four channels.
-fn four(path: &Path) -> Vec<String> {
+pub fn four(path: &Path) -> Vec<String> {
     let each = ["t1", "t1ce", "t2", "flair"].map(|name| format!("--channel={name}={}", path.display()));
     each.to_vec()
 }

@@ -17,3 +17,4 @@ mod shards;
 mod sources;
 mod support;
 mod sweep;
+mod volume;
