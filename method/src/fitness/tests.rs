@@ -85,11 +85,21 @@ fn what_is_unlike_the_cohort_is_told_from_what_is_like_it() {
 fn a_judgement_names_the_statistic_that_is_furthest_out() {
     let fitness = fitness(look(&sketches(&bodies(200, 0)), &CHANNELS).unwrap());
     let image = &bodies(1, 200)[0];
-    let dark = judge(&fitness, &sketch(&image.mapv(|v| v / 4.0)), None);
-    assert!(dark.statistic.ends_with("mean") && dark.meaning().contains("contrast"), "{dark:?}");
-    assert!(dark.found < dark.expected[0] && dark.distance > 1.0, "{dark:?}");
-    let turned = judge(&fitness, &sketch(&image.slice(s![.., ..;-1, ..]).to_owned()), None);
-    assert_eq!((turned.statistic.as_str(), turned.meaning()), ("upright", "upside down"), "{turned:?}");
+    // Rows that are brighter and darker in turn leave the cells' means as they are.
+    let mut striped = image.clone();
+    striped.indexed_iter_mut().filter(|(_, v)| **v > 0.15).for_each(|((_, i, _), v)| {
+        *v = if i % 2 == 0 { *v - 0.1 } else { *v + 0.1 }.clamp(0.01, 1.0);
+    });
+    let striped = judge(&fitness, &sketch(&striped), None);
+    assert!(striped.statistic.ends_with("detail") && striped.meaning().contains("noise"), "{striped:?}");
+    assert!(striped.found > striped.expected[1] && striped.distance > 1.0, "{striped:?}");
+    // The discriminants say which way up an image is.
+    let upside_down = image.slice(s![.., ..;-1, ..]).to_owned();
+    let on_its_side = image.clone().permuted_axes([0, 2, 1]).as_standard_layout().into_owned();
+    let scores = |image: &Array3<f32>| sketch(image).statistics(&fitness.look).split_off(8);
+    assert!(scores(image).iter().all(|&score| score > 0.5), "{:?}", scores(image));
+    assert!(scores(&upside_down)[0] < -0.5, "{:?}", scores(&upside_down));
+    assert!(scores(&on_its_side)[1] < -0.5, "{:?}", scores(&on_its_side));
     // At the limit the distance is 1, to either side.
     let expected = &fitness.look.expected;
     for end in [0, 1] {
@@ -107,14 +117,14 @@ fn a_judgement_names_the_statistic_that_is_furthest_out() {
 
 #[test]
 fn a_few_odd_images_do_not_widen_the_ranges() {
-    let clean = look(&sketches(&bodies(400, 0)), &CHANNELS).unwrap();
-    let mut spoilt = bodies(400, 0);
+    let clean = look(&sketches(&bodies(800, 0)), &CHANNELS).unwrap();
+    let mut spoilt = bodies(800, 0);
     spoilt[101] = spoilt[101].mapv(|v| 1.0 - v);
     let spoilt = look(&sketches(&spoilt), &CHANNELS).unwrap();
     for (clean, spoilt) in clean.expected.ranges.iter().zip(&spoilt.expected.ranges) {
         let (low, high) = (spoilt.low - clean.low, spoilt.high - clean.high);
         let way = clean.high - clean.low;
-        assert!(low.abs() <= 0.1 * way && high.abs() <= 0.1 * way, "{clean:?} {spoilt:?}");
+        assert!(low.abs() <= 0.2 * way && high.abs() <= 0.2 * way, "{clean:?} {spoilt:?}");
     }
     assert_eq!(look(&sketches(&bodies(7, 0)), &CHANNELS), Err(TooFew { found: 7 }));
 }
