@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn a_place_in_a_template_is_none() {
-        let mut header = NiftiHeader { srow_x: [2.0, 0.0, 0.0, 7.0], ..NiftiHeader::default() };
+        let srow_x = [2.0, 0.0, 0.0, 7.0];
+        let mut header = NiftiHeader { srow_x, sform_code: 0, qform_code: 0, ..NiftiHeader::default() };
         assert_eq!(affine(&header), None);
         header.sform_code = 4;
         assert_eq!(affine(&header), None, "MNI space");
@@ -135,6 +136,7 @@ mod tests {
     #[test]
     fn the_quaternion_is_nibabels() {
         let header = NiftiHeader {
+            sform_code: 0,
             qform_code: 1,
             pixdim: [-1.0, 1.5, 2.0, 3.0, 0.0, 0.0, 0.0, 0.0],
             quatern_b: QUATERNION[0],
