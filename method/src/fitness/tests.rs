@@ -8,6 +8,9 @@ use super::*;
 use crate::ddpm;
 use crate::testing::{Fake, images, linear1000};
 
+/// What is done to the pixels of an image, [C, H, W].
+type Change = fn(&Array3<f32>) -> Array3<f32>;
+
 const CHANNELS: [&str; 2] = ["a", "b"];
 
 /// Bodies on an empty ground, brighter at the top, each of another size, slant and brightness: [2, 32, 32].
@@ -56,9 +59,9 @@ fn unlike(fitness: &Fitness, of: &[Array3<f32>], change: impl Fn(&Array3<f32>) -
 fn what_is_unlike_the_cohort_is_told_from_what_is_like_it() {
     let fitness = fitness(look(&sketches(&bodies(400, 0)), &CHANNELS).unwrap());
     let held_out = bodies(100, 400);
-    let like: [(&str, fn(&Array3<f32>) -> Array3<f32>); 2] =
+    let like: [(&str, Change); 2] =
         [("as it is", |x| x.clone()), ("left to right", |x| x.slice(s![.., .., ..;-1]).to_owned())];
-    let other: [(&str, fn(&Array3<f32>) -> Array3<f32>); 7] = [
+    let other: [(&str, Change); 7] = [
         ("upside down", |x| x.slice(s![.., ..;-1, ..]).to_owned()),
         ("turned", |x| x.clone().permuted_axes([0, 2, 1]).as_standard_layout().into_owned()),
         ("inverted", |x| x.mapv(|v| 1.0 - v)),
