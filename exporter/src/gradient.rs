@@ -8,6 +8,7 @@
 //! ONNX Runtime and tract have no automatic differentiation. Because the gradient is an ordinary forward graph, they do
 //! not need any: guidance is one more network to them.
 
+mod pool;
 mod rules;
 
 use anomalens_models::graph::{Builder, DType, Graph, GraphError, Node, NodeId, Op, Primitive, Shape};
