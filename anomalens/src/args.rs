@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
+use crate::translate::{BrainArgs, FitnessArgs, WriteArgs};
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -50,7 +51,11 @@ Examples:
   Arrays [N, C, H, W] in [0, 1], keeping every x_t:
     anomalens translate images.npy --bundle brats --out result --trajectory steps.npz
 
-Exit codes: 0 done; 1 failed, nothing was written; 2 wrong command line; 3 some slices failed, the others were written.";
+Interrupted or killed, it keeps the finished slices in OUT.partial: the same command goes on from there. With --trajectory
+all is done in one piece, or anew.
+
+Exit codes: 0 done; 1 failed or interrupted, nothing was written to OUT; 2 wrong command line; 3 some slices failed, the
+others were written.";
 
 /// What to translate, by what, and how.
 #[derive(Debug, Args)]
@@ -109,6 +114,15 @@ pub struct TranslateArgs {
     /// Take a bundle that no parity gate has passed
     #[arg(long)]
     pub unverified: bool,
+    /// What is written.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// What is done about images that are unlike the training cohort.
+    #[command(flatten)]
+    pub fitness: FitnessArgs,
+    /// Which part of the images is looked at.
+    #[command(flatten)]
+    pub brain: BrainArgs,
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,

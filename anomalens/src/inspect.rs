@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::args::InspectArgs;
 use crate::failure::{Outcome, describe};
-use crate::translate::{Input, is_array, read_array};
+use crate::translate::{BrainArgs, Input, is_array, read_array};
 
 /// Looks, and tells. Bad if `translate` would refuse what was looked at.
 ///
@@ -47,7 +47,7 @@ const HINT: &str = "to see what a bundle would do with it: anomalens inspect PAT
 
 /// An image with a bundle: what would be done with it and why.
 fn with_bundle(path: &Path, preset: &Preset, channels: &[(String, PathBuf)]) -> Result<(String, Outcome)> {
-    let input = Input::read(path, preset, channels)?;
+    let input = Input::read(path, preset, channels, &BrainArgs::default())?;
     let mut text =
         format!("{}: {} slice(s) for bundle '{}'\n", path.display(), input.slices.len(), preset.name);
     for decision in &input.decisions {

@@ -1,5 +1,6 @@
 //! Ctrl-C: work stops at the next step, and what was half done is removed on the way out.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -8,6 +9,29 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted: nothing was written")]
 pub struct Interrupted;
+
+/// The same, of work whose finished part is kept.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: {}", self.kept())]
+pub struct Stopped {
+    /// The slices that are finished.
+    pub done: usize,
+    /// The slices to be done.
+    pub total: usize,
+    /// The folder.
+    pub kept: PathBuf,
+}
+
+impl Stopped {
+    /// What the next run need not do again.
+    pub fn kept(&self) -> String {
+        let Self { done, total, kept } = self;
+        format!(
+            "{done} of {total} slices are kept in '{}'; the same command goes on from there",
+            kept.display()
+        )
+    }
+}
 
 /// From now on an interrupt only sets a flag.
 ///

@@ -19,6 +19,7 @@ mod failure;
 mod inspect;
 mod interrupt;
 mod page;
+mod parts;
 mod picture;
 mod progress;
 mod report;

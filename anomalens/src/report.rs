@@ -19,6 +19,8 @@ pub struct Report {
     pub decisions: Vec<String>,
     /// Every slice, in order.
     pub slices: Vec<SliceRow>,
+    /// The brain mask that was taken, if there is one.
+    pub brain: Option<Picture>,
     /// Pictures that are shown.
     pub pictures: Vec<Picture>,
 }
@@ -53,6 +55,8 @@ pub struct Figures {
     pub area: usize,
     /// Pixels of the slice.
     pub pixels: usize,
+    /// How far out it is of what the bundle was trained on, 1 at the limit; `None` where that is not known.
+    pub unlike: Option<f64>,
 }
 
 /// The page.
@@ -60,14 +64,14 @@ pub struct Figures {
 /// Errors: those of the template.
 pub fn html(report: &Report) -> Result<String, minijinja::Error> {
     let tables = report.tables.iter().map(|(heading, rows)| page::facts(heading, rows));
-    let pictures = report
-        .pictures
-        .iter()
-        .map(|picture| context! { caption => picture.caption, source => page::source(&picture.png) });
+    let shown =
+        |picture: &Picture| context! { caption => picture.caption, source => page::source(&picture.png) };
+    let pictures = report.pictures.iter().map(shown);
     let values = context! {
         title => report.title,
         subtitle => report.subtitle,
         warnings => report.warnings,
+        brain => report.brain.as_ref().map(shown),
         pictures => pictures.collect::<Vec<_>>(),
         done => report.slices.iter().filter(|row| row.found.is_ok()).count(),
         slices => report.slices.iter().map(line).collect::<Vec<_>>(),
@@ -87,6 +91,7 @@ fn line(row: &SliceRow) -> Value {
                 format!("{:.4}", f.threshold),
                 f.area.to_string(),
                 format!("{:.2}", 100.0 * f.area as f64 / f.pixels.max(1) as f64),
+                f.unlike.map_or("not known".to_owned(), |unlike| format!("{unlike:.2}")),
             ];
             context! { slice, name, figures }
         }
@@ -102,7 +107,8 @@ mod tests {
     const EVIL: &str = "<script>alert('1')</script>\"&\u{7}";
 
     fn report() -> Report {
-        let figures = Figures { mean: 0.5, maximum: 2.0, threshold: 0.25, area: 16, pixels: 64 };
+        let figures =
+            Figures { mean: 0.5, maximum: 2.0, threshold: 0.25, area: 16, pixels: 64, unlike: Some(1.375) };
         Report {
             title: EVIL.into(),
             subtitle: EVIL.into(),
@@ -113,6 +119,7 @@ mod tests {
                 SliceRow { slice: 0, name: EVIL.into(), found: Ok(figures) },
                 SliceRow { slice: 1, name: EVIL.into(), found: Err(EVIL.into()) },
             ],
+            brain: Some(Picture { caption: EVIL.into(), png: vec![3, 2, 1] }),
             pictures: vec![Picture { caption: EVIL.into(), png: vec![0, 1, 2, 255] }],
         }
     }
@@ -123,14 +130,14 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("alert('1')"), "{page}");
         assert_eq!(
             page.matches("&lt;script&gt;alert(&#x27;1&#x27;)&lt;&#x2f;script&gt;&quot;&amp;\u{fffd}").count(),
-            13
+            15
         );
     }
 
     #[test]
     fn the_page_needs_nothing_from_outside() {
         let page = html(&report()).unwrap();
-        assert!(page.contains("data:image/png;base64,AAEC/w=="));
+        assert!(page.contains("data:image/png;base64,AAEC/w==") && page.contains("base64,AwIB"));
         for outside in ["http://", "https://", "<link", "<iframe", "url(", "@import", "src=\"/"] {
             assert!(!page.contains(outside), "found {outside}");
         }
@@ -142,12 +149,14 @@ mod tests {
         let page = html(&report()).unwrap();
         let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
         assert!(place(NOT_FOR_DIAGNOSTIC_USE) < place("<h1>"));
-        assert!(place("<h2>Warnings") < place("<h2>Pictures"));
-        for figure in ["0.5000", "2.0000", "0.2500", ">16<", "25.00", "failed: "] {
+        assert!(place("<h2>Warnings") < place("<h2>Brain mask"));
+        assert!(place("<h2>Brain mask") < place("<h2>Pictures"));
+        for figure in ["0.5000", "2.0000", "0.2500", ">16<", "25.00", ">1.38<", "failed: "] {
             place(figure);
         }
         assert!(!page.contains("largest mean"), "every picture is shown");
-        let fewer = Report { pictures: Vec::new(), ..report() };
+        let fewer = Report { pictures: Vec::new(), brain: None, ..report() };
+        assert!(!html(&fewer).unwrap().contains("Brain mask"));
         assert!(html(&fewer).unwrap().contains("The 0 slices with the largest mean of the map, of 1"));
     }
 }

@@ -6,28 +6,30 @@
 //!
 //! `translate` and `evaluate` know no more of a method than what is said here.
 
+mod made;
+mod pace;
+
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
 
 use anomalens_method::ddim::{ClassLabel, GradientScale, Leg};
-use anomalens_method::heal::Healed;
-use anomalens_method::saliency::{self, Saliency};
-use anomalens_method::translate::{
-    self, FirstNoise, Options, Procedure, Progress, States, Steps, TranslateError, Translation,
-};
-use anomalens_models::image::AnomalyMap;
-use anomalens_models::image::UnitImage;
+use anomalens_method::saliency;
+use anomalens_method::translate::{self, FirstNoise, Options, Procedure, Progress, Steps, TranslateError};
+use anomalens_models::fitness::Noised;
+use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
 use anomalens_models::preset::{Method as PresetMethod, Preset};
 use anomalens_models::schedule::Schedule;
 use anomalens_runtime::bundle::{Bundle, OpenError};
 use anomalens_runtime::engine::Engine;
+use anomalens_runtime::fitness;
 use anomalens_runtime::translate::{self as runtime, TranslateError as BundleError};
 use anyhow::{Result, anyhow};
-use ndarray::Array4;
+use ndarray::{Array2, Array3, Axis};
 
 use crate::interrupt::{self, Interrupted};
+pub use made::Made;
+pub use pace::Pace;
 
 /// A method that needs networks. They are in the order of tables, whose first column the others are compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +70,21 @@ impl Method {
         match self {
             Self::Ours | Self::Ddpm | Self::Vae | Self::Fpgan => true,
             Self::Saliency => false,
+        }
+    }
+
+    /// The map of an image [C, H, W], and the healthy version that it comes from, if it does, by what [`Made::kept`] holds of it.
+    ///
+    /// Errors: [`ImageError::Shape`].
+    pub fn found(
+        self,
+        image: &Array3<f32>,
+        kept: Array3<f32>,
+    ) -> Result<(AnomalyMap, Option<Array3<f32>>), ImageError> {
+        if self.heals() {
+            Ok((AnomalyMap::between(image, &kept)?, Some(kept)))
+        } else {
+            Ok((AnomalyMap::from_values(kept.index_axis_move(Axis(0), 0)), None))
         }
     }
 
@@ -233,69 +250,10 @@ fn procedure(procedure: &Procedure) -> String {
         Procedure::Reference { clip, first_noise } => {
             let clip = if *clip { "clipped" } else { "not clipped" };
             let noise = match first_noise {
-                FirstNoise::Seed(seed) => format!("noise from seed {seed}"),
+                FirstNoise::Seed { seed, .. } => format!("noise from seed {seed}"),
                 FirstNoise::Array(_) => "noise from a file".to_owned(),
             };
             format!("reference (published script), {clip}, {noise}")
-        }
-    }
-}
-
-/// What came of images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Made {
-    /// The healthy versions, [N, C, H, W], not clipped; `None` of a method that has maps alone.
-    pub healthy: Option<Array4<f32>>,
-    /// One anomaly map an image.
-    pub maps: Vec<AnomalyMap>,
-    /// Every x_t, if it was to be kept.
-    pub trajectory: Option<States>,
-    /// The parts of the work, and what each took.
-    pub times: Vec<(&'static str, Duration)>,
-    /// Evaluations, each of one batch, and of which network.
-    pub calls: Vec<(usize, &'static str)>,
-}
-
-impl Made {
-    /// What all of it took.
-    pub fn time(&self) -> Duration {
-        self.times.iter().map(|(_, time)| *time).sum()
-    }
-}
-
-impl From<Translation> for Made {
-    fn from(translation: Translation) -> Self {
-        let Translation { healthy, maps, trajectory, timings } = translation;
-        Self {
-            healthy: Some(healthy),
-            maps,
-            trajectory,
-            times: vec![("encode", timings.encode), ("decode", timings.decode)],
-            calls: vec![(timings.unet_calls, "U-Net"), (timings.gradient_calls, "gradient")],
-        }
-    }
-}
-
-impl From<Saliency> for Made {
-    fn from(Saliency { maps, time, calls }: Saliency) -> Self {
-        Self {
-            healthy: None,
-            maps,
-            trajectory: None,
-            times: vec![("gradient", time)],
-            calls: vec![(calls, "gradient")],
-        }
-    }
-}
-
-impl From<Healed> for Made {
-    fn from(Healed { healthy, maps, time, calls }: Healed) -> Self {
-        Self {
-            healthy: Some(healthy),
-            maps,
-            trajectory: None,
-            times: vec![("network", time)],
-            calls: vec![(calls, "network")],
         }
     }
 }
@@ -319,32 +277,116 @@ impl Translator {
         Ok(Self { bundle: Bundle::open(folder, engine, unverified)?, approach })
     }
 
+    /// The error of the U-Net's noise prediction on images, [N, levels]; `None` where the bundle has none. `on_step` as for
+    /// [`Translator::run`].
+    ///
+    /// Errors: [`Interrupted`]; those of the network.
+    pub fn noise_errors(
+        &mut self,
+        images: &[UnitImage],
+        noised: &Noised,
+        batch: usize,
+        on_step: &mut dyn FnMut(&str, usize, usize),
+    ) -> Result<Option<Array2<f64>>> {
+        let errors = fitness::noise_errors(&mut self.bundle, images, noised, batch, &mut |done, total| {
+            on_step("fit for the model", done, total);
+            go_on()
+        });
+        match errors {
+            Err(error) if error.cancelled() => Err(Interrupted.into()),
+            errors => Ok(errors?),
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.approach.method()
+    }
+
     /// Makes the maps of images of the network's size. `on_step` is told where the work is, and how many steps of how many are done.
     ///
     /// Errors: [`Interrupted`], if a person has stopped the program; those of the method.
     pub fn run(&mut self, images: &[UnitImage], on_step: &mut dyn FnMut(&str, usize, usize)) -> Result<Made> {
-        let bundle = &mut self.bundle;
-        let made = match &self.approach {
-            Approach::Guided(options) => runtime::translate(bundle, images, options, &mut |step| {
-                on_step(&place(step), step.done, step.total);
-                go_on()
-            })
-            .map(Made::from),
-            Approach::Saliency(options) => runtime::saliency(bundle, images, options, &mut |done, total| {
-                on_step("saliency", done, total);
-                go_on()
-            })
-            .map(Made::from),
-            Approach::OnePass(options) => runtime::heal(bundle, images, options.batch, &mut |done, total| {
-                on_step("one pass", done, total);
-                go_on()
-            })
-            .map(Made::from),
+        run(&mut self.bundle, &self.approach, images, on_step)
+    }
+
+    /// The same for the images from number `first` on of those that the approach is for, to whose noise
+    /// [`Translator::check_noise`] has been said.
+    ///
+    /// Errors: as [`Translator::run`].
+    pub fn run_from(
+        &mut self,
+        first: usize,
+        images: &[UnitImage],
+        on_step: &mut dyn FnMut(&str, usize, usize),
+    ) -> Result<Made> {
+        let part = match &self.approach {
+            Approach::Guided(options) => Approach::Guided(options.part(first..first + images.len())),
+            whole @ (Approach::Saliency(_) | Approach::OnePass(_)) => whole.clone(),
         };
-        match made {
-            Err(error) if error.cancelled() => Err(Interrupted.into()),
-            made => Ok(made?),
+        run(&mut self.bundle, &part, images, on_step)
+    }
+
+    /// Whether the noise that was brought, if it was, is for these images, which are all.
+    ///
+    /// Errors: [`TranslateError::Ddim`].
+    pub fn check_noise(&self, images: &[UnitImage]) -> Result<(), TranslateError> {
+        match (&self.approach, images.first()) {
+            (Approach::Guided(options), Some(first)) => {
+                let shape: Vec<usize> =
+                    [images.len()].iter().chain(first.pixels().shape()).copied().collect();
+                options.check_noise(&shape)
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Images that networks are given at once.
+    pub fn batch(&mut self) -> usize {
+        *self.approach.batch()
+    }
+
+    /// How often each network is called for some batches, and which; none where the bundle is of another method.
+    pub fn calls(&mut self, batches: usize) -> Vec<(usize, &'static str)> {
+        match &self.approach {
+            Approach::Guided(options) => {
+                let Ok((_, pair)) = self.bundle.guided() else { return vec![] };
+                let Ok(calls) = options.calls(&pair.schedule) else { return vec![] };
+                let gradient = if pair.classifier.is_some() { calls.gradient } else { 0 };
+                vec![(batches * (calls.encode + calls.decode), "U-Net"), (batches * gradient, "gradient")]
+            }
+            Approach::Saliency(_) => vec![(batches, "gradient")],
+            Approach::OnePass(_) => vec![(batches, "network")],
+        }
+    }
+}
+
+fn run(
+    bundle: &mut Bundle,
+    approach: &Approach,
+    images: &[UnitImage],
+    on_step: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Made> {
+    let made = match approach {
+        Approach::Guided(options) => runtime::translate(bundle, images, options, &mut |step| {
+            on_step(&place(step), step.done, step.total);
+            go_on()
+        })
+        .map(Made::from),
+        Approach::Saliency(options) => runtime::saliency(bundle, images, options, &mut |done, total| {
+            on_step("saliency", done, total);
+            go_on()
+        })
+        .map(Made::from),
+        Approach::OnePass(options) => runtime::heal(bundle, images, options.batch, &mut |done, total| {
+            on_step("one pass", done, total);
+            go_on()
+        })
+        .map(Made::from),
+    };
+    match made {
+        Err(error) if error.cancelled() => Err(Interrupted.into()),
+        made => Ok(made?),
     }
 }
 

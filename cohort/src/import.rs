@@ -16,13 +16,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anomalens_models::image::frame::Frame;
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3};
 use serde_json::Value;
 
 use crate::{CohortError, CohortInfo, CohortWriter, Item, Sample};
 
-/// A pixel belongs to the mask from this share of lesion on, where an image is averaged down.
-const MASK_SHARE: f32 = 0.5;
 /// The note of every imported cohort.
 const NOTE: &str = "imported images; not for diagnostic use";
 /// The channel of radiographs, as the preset `chexpert256` calls it.
@@ -113,12 +111,7 @@ impl Sink {
             self.leave_out("empty images", 1);
             return Ok(());
         }
-        let mask = mask.map(|mask| {
-            let share = mask.mapv(|m| if m { 1.0 } else { 0.0 }).insert_axis(Axis(0));
-            let framed = frame.apply(&share)?;
-            Ok::<_, CohortError>(framed.index_axis(Axis(0), 0).mapv(|v| v >= MASK_SHARE))
-        });
-        let mask = mask.transpose()?;
+        let mask = mask.map(|mask| frame.apply_mask(mask)).transpose()?;
         if item.diseased && mask.as_ref().is_some_and(|m| !m.iter().any(|&v| v)) {
             self.leave_out("images whose lesion is smaller than a pixel of this size", 1);
             return Ok(());
@@ -138,7 +131,7 @@ impl Sink {
 }
 
 /// The error of a file or folder that cannot be imported; `expected` names the way out too.
-fn refuse(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> CohortError {
+pub(crate) fn refuse(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> CohortError {
     CohortError::Import { path: path.to_owned(), found: found.into(), expected: expected.into() }
 }
 

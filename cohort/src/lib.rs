@@ -12,7 +12,8 @@
 //!
 //! [`Cohort`] reads one, image by image, so that memory does not grow with it; [`CohortWriter`] writes one, which
 //! appears whole or not at all. [`synthetic`] makes brains of four MR contrasts with lesions, and radiographs with
-//! effusions, from a seed; [`import`] takes in what others have imaged; [`check`] looks a cohort through.
+//! effusions, from a seed; [`import`] takes in what others have imaged, of which [`volume`] reads NIfTI; [`check`] looks a
+//! cohort through.
 //! Nothing here is for diagnostic use.
 
 pub mod arrays;
@@ -23,6 +24,7 @@ pub mod import;
 mod npy;
 pub mod sheet;
 pub mod synthetic;
+pub mod volume;
 
 pub use arrays::splits::{Shares, Splits};
 pub use arrays::{Cohort, CohortInfo, CohortWriter, Counts, Item, Sample};

@@ -15,6 +15,7 @@ mod deform;
 mod degrade;
 mod dicom;
 mod field;
+pub mod head;
 mod lesion;
 mod nifti;
 pub mod parameters;

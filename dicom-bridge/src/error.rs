@@ -239,7 +239,7 @@ pub enum WriteError {
         object: &'static str,
     },
     /// A slice that does not say where it lies, for an object that must.
-    #[error("{object}: {missing} is missing in {}, expected in each slice; write a fractional segmentation instead", source_file.display())]
+    #[error("{object}: {missing} is missing in {}, expected in each slice; write a fractional segmentation instead, which the object 'map' is there", source_file.display())]
     Unplaced {
         /// What was to be written.
         object: &'static str,

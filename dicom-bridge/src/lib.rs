@@ -16,10 +16,12 @@
 mod attributes;
 pub mod error;
 pub mod geometry;
+pub mod lattice;
 pub mod read;
 pub mod write;
 
 pub use error::{ReadError, WriteError};
 pub use geometry::Geometry;
-pub use read::{Inventory, Source, SourceSlice, StoredPixels, Study, read, scan};
+pub use lattice::{Lattice, LatticeError};
+pub use read::{Inventory, MaskError, PlacedMask, Source, SourceSlice, StoredPixels, Study, read, scan};
 pub use write::{MapNumbers, MapOf, MapScale, Objects, Provenance, Written};

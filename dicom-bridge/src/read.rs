@@ -4,6 +4,8 @@ mod channels;
 mod contrast;
 mod encoding;
 mod file;
+mod lengths;
+mod mask;
 mod multiframe;
 mod part10;
 mod pixels;
@@ -24,13 +26,14 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use ndarray::{Array2, Array3, Axis, Zip};
 
-use crate::attributes::text;
+use crate::attributes::{numbers, text};
 use crate::error::ReadError;
 use crate::geometry::Geometry;
 
 pub use contrast::{Acquisition, Weighting};
 pub use encoding::{Encoding, Table};
 pub(crate) use file::MANUFACTURER;
+pub use mask::{MaskError, PlacedMask};
 pub use pixels::StoredPixels;
 use plane::Opened;
 
@@ -231,6 +234,11 @@ impl Series {
 }
 
 impl Source {
+    /// Modality (0008,0060).
+    pub fn modality(&self) -> Option<String> {
+        text(&self.object, tags::MODALITY)
+    }
+
     /// The SOP class of a single image like this one: [`Source::sop_class`], but of a frame of an enhanced object
     /// MR or CT Image Storage.
     pub fn single_frame_class(&self) -> &str {
@@ -239,6 +247,20 @@ impl Source {
 }
 
 impl Study {
+    /// The sides of a voxel of the grid, mm: from slice to slice along the normal (of a single slice its thickness), from row
+    /// to row, from column to column. None where the slices do not say it.
+    pub fn sides(&self) -> Option<[f64; 3]> {
+        let first = &self.slices[0].sources[0];
+        let [row, column] = first.geometry.spacing?;
+        let low = first.geometry.place()?;
+        let n = self.slices.len();
+        let between = match n {
+            1 => numbers::<1>(&first.object, tags::SLICE_THICKNESS).ok().flatten()?[0],
+            _ => (self.slices[n - 1].sources[0].geometry.place()? - low) / (n - 1) as f64,
+        };
+        Some([between, row, column])
+    }
+
     /// Measures the normalisation of each channel over the whole stack, padding left out; `percentile` in (0, 100].
     ///
     /// Errors: [`NormaliseError`], naming the channel.

@@ -27,6 +27,7 @@ use ndarray::ArrayView2;
 use crate::error::WriteError;
 use crate::read::SourceSlice;
 
+pub use element::safe as file_word;
 pub use map::{MapOf, map};
 pub use mask::mask;
 pub use objects::{Object, Objects, UnknownObject, anomaly_map};

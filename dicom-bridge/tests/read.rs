@@ -275,6 +275,22 @@ fn files_that_cannot_be_read() {
     refused("cut off", read_file(), "damaged", &["copy it again"]);
     refused("cut off, in a folder", read(folder.path(), &one_channel(), &[]), "damaged", &["a.dcm"]);
 
+    // Nothing is reserved for what cannot be there: the parser's own message would be another.
+    for (syntax, head) in [
+        (uids::EXPLICIT_VR_LITTLE_ENDIAN, &b"\xe0\x7f\x10\0OW\0\0"[..]),
+        (uids::IMPLICIT_VR_LITTLE_ENDIAN, b"\xe0\x7f\x10\0"),
+        ("1.2.840.10008.1.2.2", b"\x7f\xe0\0\x10OW\0\0"),
+    ] {
+        let mut slice = mr();
+        slice.transfer_syntax = syntax;
+        slice.save(&path);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let length = bytes.windows(head.len()).position(|w| w == head).unwrap() + head.len();
+        bytes[length..length + 4].fill(0x70);
+        std::fs::write(&path, bytes).unwrap();
+        refused(syntax, read_file(), "damaged", &["(7FE0,0010) is said to be 1886417008 bytes long"]);
+    }
+
     let put = |tag, vr, value| {
         let mut slice = mr();
         slice.object.put(DataElement::new(tag, vr, value));

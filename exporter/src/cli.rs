@@ -3,6 +3,7 @@
 mod bundle;
 mod convert;
 mod describe;
+mod fitness;
 mod gradient;
 mod package;
 mod preset;
@@ -118,6 +119,15 @@ The new graph takes the network's inputs and, but for `sum`, the class of each s
 `gradient`, in the shape of the input. Any ONNX engine runs it; its weights are inside. What is not supported is named, and then
 nothing is written.")]
     Gradient(gradient::GradientArgs),
+    /// Measure what a bundle's training cohort looks like, so that `anomalens translate` warns of images unlike it
+    #[command(after_help = "\
+Examples:
+  anomalens-export fitness brats --cohort cohort --split train
+  anomalens-export fitness vae --cohort out/cohort --limit 500
+
+The cohort is the one that the networks were trained on. What is measured goes into DIR/fitness.json, in the place of what was
+there; the manifest lists it, so that the bundle's hash is another one then.")]
+    Fitness(fitness::FitnessArgs),
     /// Copy a verified bundle into the layout of another program: Triton Inference Server or MONAI
     #[command(after_help = "\
 Examples:
@@ -256,6 +266,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Gradient(args) => gradient::run(&args),
+        Command::Fitness(args) => fitness::run(&args),
         Command::Package(args) => package::run(&args),
     }
 }

@@ -70,21 +70,57 @@ pub struct HeldOut {
     sha256: String,
 }
 
+/// The images of a folder, mapped; one at a time is read.
+pub(crate) struct Pictures {
+    path: PathBuf,
+    file: MappedFile,
+    len: usize,
+}
+
+impl Pictures {
+    /// Opens `images.npy` of a folder, which must hold at least one image that a preset's networks take.
+    ///
+    /// Errors: [`HeldOutError`].
+    pub(crate) fn open(folder: &Path, preset: &Preset) -> Result<Self, HeldOutError> {
+        let path = folder.join(IMAGES);
+        let mut pictures = Self { file: open(&path)?, path, len: 0 };
+        let images = pictures.view()?;
+        let (c, s) = (preset.channels(), preset.image.size);
+        let fits = |found: &[usize]| found[0] > 0 && found[1..] == [c, s, s];
+        if !fits(images.shape()) {
+            let (path, found) = (pictures.path.clone(), images.shape().to_vec());
+            let expected = format!("[N, {c}, {s}, {s}], N at least 1");
+            return Err(HeldOutError::Shape { path, found, expected });
+        }
+        pictures.len = images.len_of(Axis(0));
+        Ok(pictures)
+    }
+
+    fn view(&self) -> Result<ArrayView4<'_, f32>, HeldOutError> {
+        view(&self.path, &self.file, "f32 [N, C, H, W], little-endian")
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The image at position `i`, below [`Pictures::len`].
+    ///
+    /// Errors: [`HeldOutError::Image`].
+    pub(crate) fn image(&self, i: usize) -> Result<UnitImage, HeldOutError> {
+        let what = format!("{}, image {i}", self.path.display());
+        Ok(UnitImage::new(&what, self.view()?.index_axis(Axis(0), i).to_owned())?)
+    }
+}
+
 impl HeldOut {
     /// Takes up to 8 images of a folder.
     ///
     /// Errors: [`HeldOutError`].
     pub fn read(folder: &Path, preset: &Preset) -> Result<Self, HeldOutError> {
-        let path = folder.join(IMAGES);
-        let file = open(&path)?;
-        let images: ArrayView4<'_, f32> = view(&path, &file, "f32 [N, C, H, W], little-endian")?;
-        let (c, s) = (preset.channels(), preset.image.size);
-        let fits = |found: &[usize]| found[0] > 0 && found[1..] == [c, s, s];
-        if !fits(images.shape()) {
-            let (found, expected) = (images.shape().to_vec(), format!("[N, {c}, {s}, {s}], N at least 1"));
-            return Err(HeldOutError::Shape { path, found, expected });
-        }
-        let n = images.len_of(Axis(0));
+        let pictures = Pictures::open(folder, preset)?;
+        let (n, s) = (pictures.len(), preset.image.size);
         let masks_path = folder.join(MASKS);
         let masks_file = masks_path.exists().then(|| open(&masks_path)).transpose()?;
         let masks: Option<ArrayView3<'_, u8>> =
@@ -102,11 +138,7 @@ impl HeldOut {
         let most = MOST.min(from.len());
         let positions: Vec<usize> = (0..most).map(|k| from[k * from.len() / most]).collect();
 
-        let image = |&i: &usize| {
-            let what = format!("{}, image {i}", path.display());
-            UnitImage::new(&what, images.index_axis(Axis(0), i).to_owned())
-        };
-        let images = positions.iter().map(image).collect::<Result<Vec<_>, _>>()?;
+        let images = positions.iter().map(|&i| pictures.image(i)).collect::<Result<Vec<_>, _>>()?;
         let truth = |masks: &ArrayView3<'_, u8>, i: usize| {
             masks.index_axis(Axis(0), i).iter().map(|&v| v != 0).collect()
         };

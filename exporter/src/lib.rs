@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod compare;
 pub mod convert;
+pub mod fitness;
 pub mod gate;
 pub mod gradient;
 pub mod held_out;

@@ -13,13 +13,12 @@
 //! `grad` is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x.
 
 use std::fs::File;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{
-    BundleError, CLASSIFIER_GRADIENT, MANIFEST, Manifest, NETWORK, ParityCheck, UNET, Verification, WEIGHTS,
+    BundleError, CLASSIFIER_GRADIENT, Manifest, NETWORK, ParityCheck, UNET, Verification, WEIGHTS,
 };
 use anomalens_models::output::OutputError;
 use anomalens_models::weights::{Precision, Weights, WeightsError};
@@ -190,15 +189,7 @@ pub fn record(bundle: &Path, report: &Report) -> Result<bool, VerifyError> {
         return Ok(false);
     }
     manifest.verification = verification.clone();
-    let (path, new) = (bundle.join(MANIFEST), bundle.join(format!(".{MANIFEST}.new")));
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(manifest.to_json().as_bytes())?;
-        file.sync_all()
-    });
-    written.and_then(|()| std::fs::rename(&new, &path)).map_err(|error| {
-        let _ = std::fs::remove_file(&new);
-        OutputError::new(&path, error)
-    })?;
+    manifest.replace(bundle)?;
     Ok(true)
 }
 

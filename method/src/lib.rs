@@ -9,18 +9,23 @@
 //!
 //! What the paper compares with stands beside it. [`ddpm`] takes the place of [`ddim`]; [`saliency`] needs the classifier alone;
 //! [`heal`] is for networks that give the healthy version in one pass. [`baseline`] needs no network: what a network finds must be
-//! more than that.
+//! more than that. [`skull_strip`] finds the brain in a head for networks that have seen brains alone.
+//!
+//! [`fitness`] says beforehand whether an image is like those that the networks were trained on.
 //!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
 pub mod baseline;
 pub mod ddim;
 pub mod ddpm;
+pub mod fitness;
 pub mod heal;
 mod histogram;
 pub mod metrics;
+mod morphology;
 pub mod otsu;
 pub mod saliency;
+pub mod skull_strip;
 pub mod sweep;
 pub mod translate;
 

@@ -33,14 +33,34 @@ pub enum OtsuError {
 ///
 /// Errors: [`OtsuError`].
 pub fn threshold(map: &AnomalyMap) -> Result<f32, OtsuError> {
-    let values = map.values();
-    if let Some(((row, column), &found)) = values.indexed_iter().find(|(_, v)| !v.is_finite()) {
-        return Err(OtsuError::NotFinite { row, column, found });
+    check(map)?;
+    let values: Vec<f32> = map.values().iter().copied().collect();
+    split(&values).ok_or(OtsuError::Empty)
+}
+
+/// The threshold between the two classes of those of a map's values that lie inside a mask [H, W].
+///
+/// Errors: [`OtsuError`].
+pub fn threshold_within(map: &AnomalyMap, inside: &Array2<bool>) -> Result<f32, OtsuError> {
+    check(map)?;
+    let pairs = map.values().iter().zip(inside);
+    let values: Vec<f32> = pairs.filter(|(_, inside)| **inside).map(|(v, _)| *v).collect();
+    split(&values).ok_or(OtsuError::Empty)
+}
+
+fn check(map: &AnomalyMap) -> Result<(), OtsuError> {
+    match map.values().indexed_iter().find(|(_, v)| !v.is_finite()) {
+        Some(((row, column), &found)) => Err(OtsuError::NotFinite { row, column, found }),
+        None => Ok(()),
     }
-    let first = *values.first().ok_or(OtsuError::Empty)?;
+}
+
+/// The threshold between the two classes of finite values; none where there is no value.
+pub(crate) fn split(values: &[f32]) -> Option<f32> {
+    let first = *values.first()?;
     let (low, high) = values.iter().fold((first, first), |(low, high), &v| (low.min(v), high.max(v)));
     if low == high {
-        return Ok(low);
+        return Some(low);
     }
     let Histogram { counts, centres } = Histogram::new(values.iter().copied(), low, high);
     // All in f32 and in skimage's order: where the maximum is flat, another rounding finds another threshold, and
@@ -58,7 +78,7 @@ pub fn threshold(map: &AnomalyMap) -> Result<f32, OtsuError> {
             (best, largest) = (i, between);
         }
     }
-    Ok(centres[best])
+    Some(centres[best])
 }
 
 fn running_sum<'a>(values: impl Iterator<Item = &'a f32>) -> Vec<f32> {
@@ -76,6 +96,16 @@ fn running_sum<'a>(values: impl Iterator<Item = &'a f32>) -> Vec<f32> {
 pub fn mask(map: &AnomalyMap) -> Result<(f32, Array2<bool>), OtsuError> {
     let threshold = threshold(map)?;
     Ok((threshold, map.values().mapv(|v| v > threshold)))
+}
+
+/// The threshold of a map inside a mask [H, W], and the mask of the pixels above it that lie inside.
+///
+/// Errors: as [`threshold_within`].
+pub fn mask_within(map: &AnomalyMap, inside: &Array2<bool>) -> Result<(f32, Array2<bool>), OtsuError> {
+    let threshold = threshold_within(map, inside)?;
+    let mut mask = map.values().mapv(|v| v > threshold);
+    mask.zip_mut_with(inside, |set, inside| *set &= inside);
+    Ok((threshold, mask))
 }
 
 #[cfg(test)]

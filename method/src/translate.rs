@@ -9,15 +9,14 @@ use anomalens_models::schedule::{NoiseLevel, Schedule};
 use ndarray::{Array4, Array5, ArrayView4, Axis, concatenate, s, stack};
 
 use crate::ddim::{
-    self, ClassLabel, DdimError, GradientScale, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan,
-    StepDone,
+    self, ClassLabel, DdimError, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan, StepDone,
 };
 use crate::ddpm;
 
 mod noise;
 mod options;
 
-pub use options::{FirstNoise, Options, Procedure, Steps};
+pub use options::{Calls, FirstNoise, Options, Procedure, Steps};
 
 /// How far a translation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,22 +163,16 @@ pub fn translate(
     let plan = options.plan(schedule)?;
     let batches = batches(images.len(), options.batch)?;
     let all = stacked(images)?;
+    options.check_noise(all.shape())?;
     let first_noise = match &options.procedure {
         Procedure::Paper | Procedure::Ddpm { .. } => None,
-        Procedure::Reference { first_noise: FirstNoise::Seed(seed), .. } => {
-            Some(noise::standard_normal(*seed, all.dim()))
+        Procedure::Reference { first_noise: FirstNoise::Seed { seed, first }, .. } => {
+            Some(noise::standard_normal(*seed, *first, all.dim()))
         }
         Procedure::Reference { first_noise: FirstNoise::Array(array), .. } => Some(array.clone()),
     };
-    if let Some(found) = first_noise.as_ref().filter(|array| array.dim() != all.dim()) {
-        let (found, expected) = (found.shape().to_vec(), all.shape().to_vec());
-        return Err(DdimError::Shape { what: "first noise", found, expected }.into());
-    }
-    let mut counter = Counter {
-        done: 0,
-        total: batches.len() * (encode_calls(&plan, options) + plan.decode().len()),
-        on_step,
-    };
+    let calls = options.calls_of(&plan);
+    let mut counter = Counter { done: 0, total: batches.len() * (calls.encode + calls.decode), on_step };
     let mut parts = Vec::with_capacity(batches.len());
     for range in batches {
         let pixels = all.slice(s![range.clone(), .., .., ..]).to_owned();
@@ -191,11 +184,6 @@ pub fn translate(
         parts.push(translate_batch((schedule, &plan), net, guidance, options, start, &mut counter)?);
     }
     assemble(&all, parts)
-}
-
-/// How often the U-Net is evaluated on the way up: DDPM sampling noises the images at once.
-fn encode_calls(plan: &Plan, options: &Options) -> usize {
-    if matches!(options.procedure, Procedure::Ddpm { .. }) { 0 } else { plan.encode().len() }
 }
 
 /// Counts the steps of all batches.
@@ -233,7 +221,8 @@ fn translate_batch(
     if options.keep_trajectory {
         encode.push(start.clone());
     }
-    let guided = guidance.as_ref().is_some_and(|guidance| guidance.scale > GradientScale::NONE);
+    let calls = options.calls_of(plan);
+    let gradient_calls = if guidance.is_some() { calls.gradient } else { 0 };
     let began = Instant::now();
     let mut noise = match options.procedure {
         Procedure::Ddpm { seed } => Some(ddpm::Noise::new(seed, start.pixels())),
@@ -273,8 +262,8 @@ fn translate_batch(
     let timings = Timings {
         encode: encode_time,
         decode: began.elapsed(),
-        unet_calls: encode_calls(plan, options) + plan.decode().len(),
-        gradient_calls: if guided { plan.decode().len() } else { 0 },
+        unet_calls: calls.encode + calls.decode,
+        gradient_calls,
     };
     Ok(Part { healthy: healthy.into_pixels(), encode, decode, timings })
 }

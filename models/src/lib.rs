@@ -12,6 +12,7 @@
 //! weights (safetensors) ───────┘   parameter names equal the reference's state-dict keys
 //! ```
 
+pub mod fitness;
 pub mod graph;
 pub mod image;
 pub mod manifest;

@@ -7,6 +7,7 @@
 //! weights.safetensors         every parameter once; the graphs point into it (ONNX external data)
 //! unet.onnx                   x_t [N, C, H, W], t [N], (y [N]) -> out [N, 2C, H, W] or [N, C, H, W]; the first C channels are eps
 //! classifier_gradient.onnx    x_t [N, C, H, W], t [N], y [N] -> logits [N, K], gradient [N, C, H, W]
+//! fitness.json                what images of the training cohort look like; may be absent
 //! MODEL_CARD.md
 //! ```
 //!
@@ -28,6 +29,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::fitness::FITNESS;
+use crate::output::{self, OutputError};
 use crate::preset::{Preset, PresetError};
 use crate::stats::Training;
 use crate::weights::Precision;
@@ -148,6 +151,14 @@ pub enum BundleError {
         /// What the manifest says.
         expected: String,
     },
+    /// What is said of the training cohort's images cannot be used.
+    #[error("bundle '{bundle}': {FITNESS}: {why}; measure it again with anomalens-export fitness")]
+    Fitness {
+        /// The bundle's folder.
+        bundle: PathBuf,
+        /// What was found, and what was expected.
+        why: String,
+    },
     /// A file name in the manifest leaves the folder.
     #[error(
         "bundle '{bundle}': {MANIFEST}: files: '{file}' is not a plain file name; a bundle's files stand beside its manifest"
@@ -216,6 +227,14 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+
+    /// Writes `manifest.json` in the place of the one that is in `bundle`. Its hash, which is the bundle's name in reports, is
+    /// another one then.
+    ///
+    /// Errors: [`OutputError`]; then the manifest is as it was.
+    pub fn replace(&self, bundle: &Path) -> Result<(), OutputError> {
+        output::replace(&bundle.join(MANIFEST), self.to_json().as_bytes())
     }
 
     /// The manifest as the JSON text that is written to disk. Its SHA-256 names the bundle, since it holds the

@@ -4,15 +4,20 @@
 //! the last step. Dropped before that (an error, Ctrl-C), it takes everything that it made with it. If the target
 //! is there already, empty, it keeps its identity (it may be a mount point): the hidden folder is inside it, and
 //! the last step renames the whole files one by one.
+//!
+//! [`OutputFolder::resume`] makes one that takes hours: what is finished on the way is kept in `NAME.partial`, which outlives
+//! the program, however that ends, and is found again by the next one.
 
 mod file;
+mod kept;
 
-pub use file::OutputFile;
+pub use file::{OutputFile, replace};
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use kept::Kept;
 use tempfile::TempDir;
 
 /// Why nothing was written.
@@ -39,6 +44,12 @@ pub enum OutputError {
         /// The file.
         path: PathBuf,
     },
+    /// Another program is making the same.
+    #[error("output '{}': another run is making it, expected none; wait for its end, or choose another", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// No right to write there.
     #[error("output '{}': not writable: {source}; choose a folder that you may write to, or change its permissions", path.display())]
     NotWritable {
@@ -48,7 +59,7 @@ pub enum OutputError {
         source: io::Error,
     },
     /// The disk, or a quota on it, is full.
-    #[error("output '{}': disk full: {source}; nothing was kept: make room, or choose a folder on another disk", path.display())]
+    #[error("output '{}': disk full: {source}; it was not written: make room, or choose a folder on another disk", path.display())]
     DiskFull {
         /// The file.
         path: PathBuf,
@@ -56,7 +67,7 @@ pub enum OutputError {
         source: io::Error,
     },
     /// Any other fault of the file system.
-    #[error("output '{}': {source}; nothing was kept: check the disk, or choose another folder", path.display())]
+    #[error("output '{}': {source}; it was not written: check the disk, or choose another folder", path.display())]
     Io {
         /// The folder or file.
         path: PathBuf,
@@ -85,6 +96,8 @@ pub struct OutputFolder {
     target: PathBuf,
     /// `None` once finished.
     building: Option<TempDir>,
+    /// Where finished work is kept on the way, if it is.
+    kept: Option<Kept>,
     /// The target was there, empty, before.
     existed: bool,
     /// Parent folders that were not there before, outermost first.
@@ -96,30 +109,52 @@ impl OutputFolder {
     ///
     /// Errors: [`OutputError`].
     pub fn create(target: &Path) -> Result<Self, OutputError> {
+        Self::begin(target, false)
+    }
+
+    /// The same with a folder for what is finished on the way, [`OutputFolder::kept`]: `NAME.partial`, beside the target, or in
+    /// it if it is there already. Left by an earlier run, it is gone on with. It is removed by success, and when there is
+    /// nothing in it.
+    ///
+    /// Errors: [`OutputError`]; [`OutputError::Busy`] if another run is at work there.
+    pub fn resume(target: &Path) -> Result<Self, OutputError> {
+        Self::begin(target, true)
+    }
+
+    fn begin(target: &Path, keeps: bool) -> Result<Self, OutputError> {
         let fail = |source| OutputError::new(target, source);
+        let absolute = std::path::absolute(target).map_err(fail)?;
+        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let kept = keeps.then(|| format!("{name}.partial"));
         let existed = match fs::read_dir(target) {
-            Ok(mut entries) => match entries.next() {
-                None => true,
-                Some(found) => {
-                    let found = found.map_err(fail)?.file_name().to_string_lossy().into_owned();
-                    return Err(OutputError::NotEmpty { path: target.to_owned(), found });
+            Ok(entries) => {
+                for entry in entries {
+                    let found = entry.map_err(fail)?.file_name().to_string_lossy().into_owned();
+                    if Some(&found) != kept.as_ref() {
+                        return Err(OutputError::NotEmpty { path: target.to_owned(), found });
+                    }
                 }
-            },
+                true
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => false,
             Err(_) if target.is_file() => return Err(OutputError::NotAFolder { path: target.to_owned() }),
             Err(e) => return Err(fail(e)),
         };
-        let target = std::path::absolute(target).map_err(fail)?;
-        let parent = target.parent().unwrap_or(&target).to_owned();
+        let parent = absolute.parent().unwrap_or(&absolute).to_owned();
         let missing: Vec<_> = parent.ancestors().take_while(|p| !p.exists()).map(Path::to_owned).collect();
-        let mut folder =
-            Self { target, building: None, existed, parents: missing.into_iter().rev().collect() };
+        let parents = missing.into_iter().rev().collect();
+        let mut folder = Self { target: absolute, building: None, kept: None, existed, parents };
         fs::create_dir_all(&parent).map_err(fail)?;
         // A folder that is already there may be a mount point, the current folder, or stand in one that is not
         // ours: then the files are built inside it. Either way they are on the disk where they will stay.
-        let place = if existed { &folder.target } else { &parent };
-        let name = folder.target.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!(".{name}.partial-");
+        let place = if existed { folder.target.clone() } else { parent };
+        let (place, prefix) = match kept {
+            Some(kept) => {
+                let kept = folder.kept.insert(Kept::open(place.join(kept), target)?);
+                (kept.path().to_owned(), kept::BUILDING.to_owned())
+            }
+            None => (place, format!(".{name}.partial-")),
+        };
         folder.building = Some(tempfile::Builder::new().prefix(&prefix).tempdir_in(place).map_err(fail)?);
         Ok(folder)
     }
@@ -127,6 +162,11 @@ impl OutputFolder {
     /// Where to write until [`OutputFolder::finish`].
     pub fn path(&self) -> &Path {
         self.building.as_ref().expect("only finish takes it, and finish consumes self").path()
+    }
+
+    /// Where what is finished on the way is to be kept, in a folder that need not be there; `None` if nothing is.
+    pub fn kept(&self) -> Option<PathBuf> {
+        self.kept.as_ref().map(Kept::parts)
     }
 
     /// The folder as it will be called.
@@ -167,6 +207,9 @@ impl OutputFolder {
             // It has a new name: nothing is left to remove under the old one.
             let _ = building.keep();
         }
+        if let Some(kept) = self.kept.take() {
+            kept.remove();
+        }
         sync_folder(if self.existed { &self.target } else { self.target.parent().unwrap_or(&self.target) })
             .map_err(|e| self.error("", e))
     }
@@ -193,6 +236,9 @@ impl OutputFolder {
 impl Drop for OutputFolder {
     fn drop(&mut self) {
         drop(self.building.take());
+        if let Some(kept) = self.kept.take() {
+            kept.close();
+        }
         for parent in self.parents.iter().rev() {
             // Fails, rightly, if another program has put something there.
             let _ = fs::remove_dir(parent);

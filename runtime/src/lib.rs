@@ -13,6 +13,7 @@
 
 pub mod bundle;
 pub mod engine;
+pub mod fitness;
 pub mod sweep;
 pub mod translate;
 

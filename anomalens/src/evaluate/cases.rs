@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use super::column::{Slice, thresholded};
 use super::gallery::{Shown, middle};
-use super::record::Settings;
 use super::results::Results;
 use super::score::threshold;
 use super::store::Store;
+use crate::parts::Settings;
 use crate::picture::{Sheet, SheetMap, SheetRow};
 
 /// Diseased slices on the sheet; odd, so that the median is one.

@@ -149,12 +149,8 @@ impl Ready {
         match self {
             Self::Network(source) => {
                 let kept = store.read(*source, slice.index)?;
-                if !source.method().heals() {
-                    let map = AnomalyMap::from_values(kept.index_axis_move(Axis(0), 0));
-                    return Ok(Found { map, healthy: None, domain: None });
-                }
-                let map = AnomalyMap::between(&slice.image, &kept)?;
-                Ok(Found { map, healthy: Some(kept), domain: None })
+                let (map, healthy) = source.method().found(&slice.image, kept)?;
+                Ok(Found { map, healthy, domain: None })
             }
             Self::Channel(channel, equaliser) => {
                 let mut map = slice.image.index_axis(Axis(0), *channel).to_owned();

@@ -38,7 +38,8 @@ use anyhow::Result;
 use crate::TOOL;
 use crate::args::EngineArgs;
 use crate::failure::{Outcome, Usage};
-use crate::interrupt::{self, Interrupted};
+use crate::interrupt::{self, Interrupted, Stopped};
+use crate::parts::Settings;
 use crate::picture;
 use crate::progress::Progress;
 use crate::translate::options;
@@ -48,12 +49,12 @@ pub use args::{EvaluateArgs, JobArgs, MergeArgs};
 use column::columns;
 pub use merge::run as merge;
 use plan::Plan;
-use record::{Record, Settings};
+use record::Record;
 use results::{Method, Origin, Results};
 use runs::Run;
 use store::Store;
 
-/// Why a cohort and a bundle do not go together, or why the work stopped.
+/// Why a cohort and a bundle do not go together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvaluateError {
@@ -76,16 +77,6 @@ pub enum EvaluateError {
         expected: String,
         /// The bundle's preset.
         bundle: String,
-    },
-    /// A person has stopped the program.
-    #[error("interrupted: {done} of {total} slices are kept in '{}'; the same command goes on from there", out.display())]
-    Interrupted {
-        /// The slices that are finished.
-        done: usize,
-        /// The slices to be scored.
-        total: usize,
-        /// The folder.
-        out: PathBuf,
     },
 }
 
@@ -230,16 +221,9 @@ pub fn fits(cohort: &Cohort, manifest: &Manifest) -> Result<(), EvaluateError> {
 
 /// What makes the results of all methods what they are: the batch, too, by whose size engines round.
 pub fn settings(args: &EngineArgs, engine: &dyn Engine, batch: usize, cohort: &str) -> Settings {
-    let name = engine.describe();
-    let name = name.split(" (").next().unwrap_or_default();
-    let tf32 = if args.tf32 { ", tf32" } else { "" };
-    [
-        ("cohort", cohort.to_owned()),
-        ("engine", format!("{name}, {}{tf32}", args.device)),
-        ("batch", batch.to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
+    let mut settings = vec![("cohort".to_owned(), cohort.to_owned())];
+    settings.extend(options::computing(args, &engine.describe(), batch));
+    settings
 }
 
 /// Says on the terminal what is about to be done.
@@ -280,11 +264,8 @@ fn translate_all(
     if missing.is_empty() {
         return Ok(());
     }
-    let stopped = |store: &Store| EvaluateError::Interrupted {
-        done: store.finished(),
-        total: store.slices(),
-        out: args.job.out.clone(),
-    };
+    let stopped =
+        |store: &Store| Stopped { done: store.finished(), total: store.slices(), kept: args.job.out.clone() };
     let mut translator = Translator::open(&run.bundle, engine, args.job.unverified, run.approach)?;
     let mut progress = Progress::start();
     for (done, &number) in missing.iter().enumerate() {

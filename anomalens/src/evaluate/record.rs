@@ -7,13 +7,10 @@ use serde_json::{Value, json};
 
 use super::shard::Shard;
 use super::source::Source;
-use super::store::StoreError;
+use crate::parts::{Settings, StoreError, difference, object, settings};
 
 /// Of the file; another one is not read.
 const FORMAT: u64 = 3;
-
-/// What makes the results what they are, by name.
-pub type Settings = Vec<(String, String)>;
 
 /// An evaluation, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,15 +76,6 @@ impl Network {
     }
 }
 
-/// Settings as JSON has them.
-pub fn object(settings: &Settings) -> Value {
-    Value::Object(settings.iter().map(|(name, value)| (name.clone(), json!(value))).collect())
-}
-
-fn settings(value: &Value) -> Option<Settings> {
-    value.as_object()?.iter().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
-}
-
 impl Record {
     /// The file's text.
     pub fn text(&self) -> String {
@@ -145,14 +133,7 @@ impl Record {
 
     /// What differs in the settings of all methods or of one, if anything does: name, here, there.
     pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
-        let (here, there) = (self.all_settings(), other.all_settings());
-        let value = |settings: &Settings, name: &str| {
-            let found = settings.iter().find(|setting| setting.0 == name);
-            found.map_or("absent".to_owned(), |setting| setting.1.clone())
-        };
-        let mut names = here.iter().chain(&there).map(|setting| &setting.0);
-        let name = names.find(|name| value(&here, name) != value(&there, name))?;
-        Some((name.clone(), value(&here, name), value(&there, name)))
+        difference(&self.all_settings(), &other.all_settings())
     }
 
     fn all_settings(&self) -> Settings {

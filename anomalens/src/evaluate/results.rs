@@ -5,10 +5,11 @@ use anomalens_method::metrics::Bootstrap;
 
 use super::column::Column;
 use super::figure::{Figure, ROWS, Section};
-use super::record::{Network, Settings};
+use super::record::Network;
 use super::score::{Facts, SliceScore, VolumeScore};
 use super::source::Source;
 use super::volume::{self, Volume};
+use crate::parts::Settings;
 
 /// Everything that came of it.
 pub struct Results {

@@ -3,7 +3,6 @@
 use anomalens_cohort::Cohort;
 use anomalens_method::metrics::{MetricError, Pool, Ranked, Ranking, dice, ranking};
 use anomalens_method::otsu::{self, OtsuError};
-use anomalens_models::image::AnomalyMap;
 use anyhow::Result;
 use ndarray::Array2;
 
@@ -174,11 +173,10 @@ fn one(slice: &Slice, found: &Found, volume: usize) -> Result<(Facts, SliceScore
 
 /// Otsu's threshold where the method looks.
 pub fn threshold(found: &Found) -> Result<f32, OtsuError> {
-    let Some(domain) = &found.domain else { return otsu::threshold(&found.map) };
-    let looked: Vec<f32> =
-        found.map.values().iter().zip(domain).filter(|(_, inside)| **inside).map(|(v, _)| *v).collect();
-    let row = Array2::from_shape_vec((1, looked.len()), looked).expect("one row");
-    otsu::threshold(&AnomalyMap::from_values(row))
+    match &found.domain {
+        Some(domain) => otsu::threshold_within(&found.map, domain),
+        None => otsu::threshold(&found.map),
+    }
 }
 
 impl Pixels {

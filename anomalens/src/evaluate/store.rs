@@ -1,74 +1,24 @@
 //! What an evaluation keeps while it runs: what each method has made of each slice, batch by batch.
 //!
-//! ```text
-//! OUT/parts/settings.json     what makes the results what they are; another evaluation does not fit in here
-//! OUT/parts/ours-000000.npy   f32 [N, C, H, W]: the healthy versions of one batch, the first of the plan; of a method that
-//!                             makes none [N, 1, H, W]: the maps
-//! OUT/parts/ours-000000.json  written last, so that it says: complete; which slices, size and hash of the .npy, time
-//! ```
-//!
-//! Every file appears whole, by rename, so that nothing is lost but the batch in work, however the program ends. Scores are
-//! not kept: they are computed anew from these at the end.
+//! `OUT/parts` holds [`Parts`] by the names of methods or of points of a grid, numbered as the plan numbers batches. Scores are not
+//! kept: they are computed anew from these at the end.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anomalens_models::manifest::FileEntry;
 use anomalens_models::output::OutputError;
-use ndarray::{Array3, Array4, Axis, stack};
-use ndarray_npy::{ReadNpyExt, WriteNpyExt};
-use serde_json::{Value, json};
+use ndarray::{Array3, Array4};
 
 use super::plan::Plan;
 use super::record::Record;
 use super::source::Source;
+use crate::parts::{PARTIAL, Part, Parts, SETTINGS, StoreError, write};
 use crate::translator::Made;
 
 const PARTS: &str = "parts";
-const SETTINGS: &str = "settings.json";
-/// The end of a name that is not final.
-const PARTIAL: &str = ".partial";
-
-/// Why nothing can be kept, or what was kept cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The folder is another's.
-    #[error(transparent)]
-    Output(#[from] OutputError),
-    /// An evaluation of other networks, images or options.
-    #[error("output '{}': holds an evaluation with {name} {found}, now it is {expected}; expected the same settings: choose another --out, or remove that folder", path.display())]
-    Settings {
-        /// The folder.
-        path: PathBuf,
-        /// Which setting.
-        name: String,
-        /// What stands in the folder.
-        found: String,
-        /// What was asked for now.
-        expected: String,
-    },
-    /// The file system said no.
-    #[error("output '{}': {source}; finished batches are kept: make room or mend it, and give the same command again", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A file that was kept has changed since it was checked.
-    #[error("output '{}': {cause}, expected the file as it was written; remove it, and give the same command again", path.display())]
-    Part {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-}
 
 /// What the finished batches of a method took.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -94,8 +44,8 @@ impl Spent {
 /// What one method has made.
 #[derive(Default)]
 struct Kept {
-    /// Where each finished slice is: its part, and its place there.
-    done: BTreeMap<usize, (PathBuf, usize)>,
+    /// Where each finished slice is: the number of its batch, and its place there.
+    done: BTreeMap<usize, (usize, usize)>,
     /// What the finished batches took.
     spent: Spent,
 }
@@ -103,13 +53,12 @@ struct Kept {
 /// The folder of an evaluation.
 pub struct Store {
     out: PathBuf,
+    parts: Parts,
     plan: Plan,
     /// The batches that are this evaluation's part.
     batches: Vec<usize>,
     /// What each method has made, by its name.
     kept: BTreeMap<String, Kept>,
-    /// The part that was read last.
-    last: Option<(PathBuf, Array4<f32>)>,
     /// Parts that were found damaged and will be made again.
     pub damaged: Vec<String>,
 }
@@ -136,10 +85,10 @@ impl Store {
         let kept = record.networks.iter().map(|network| (network.source.name(), Kept::default()));
         let mut store = Self {
             out: out.to_owned(),
+            parts: Parts::new(out.join(PARTS)),
             batches: plan.batches_of(record.shard),
             plan,
             kept: kept.collect(),
-            last: None,
             damaged: vec![],
         };
         store.scan();
@@ -158,26 +107,17 @@ impl Store {
         &self.plan
     }
 
-    fn array(&self, name: &str, number: usize) -> PathBuf {
-        self.out.join(PARTS).join(format!("{name}-{number:06}.npy"))
-    }
-
     /// Takes in every finished part of the plan.
     fn scan(&mut self) {
         for name in self.names() {
             for number in self.batches.clone() {
-                let array = self.array(&name, number);
-                let json = array.with_extension("json");
-                if !json.exists() {
-                    continue;
-                }
-                match read_part(&json) {
-                    Ok((items, seconds)) if self.plan.accepts(number, &items) => {
-                        self.take(&name, array, items, Duration::from_secs_f64(seconds));
+                match self.parts.part(&name, number) {
+                    Some(Ok(part)) if self.plan.accepts(number, &part.items) => {
+                        self.take(&name, number, part);
                     }
-                    // Cut short by a --limit that has gone.
-                    Ok(_) => {}
-                    Err(cause) => self.damaged.push(format!("{}: {cause}", json.display())),
+                    // Not there, or cut short by a --limit that has gone.
+                    None | Some(Ok(_)) => {}
+                    Some(Err(damaged)) => self.damaged.push(damaged),
                 }
             }
         }
@@ -187,11 +127,11 @@ impl Store {
         self.kept.keys().cloned().collect()
     }
 
-    fn take(&mut self, name: &str, array: PathBuf, items: Vec<usize>, time: Duration) {
+    fn take(&mut self, name: &str, number: usize, Part { items, time }: Part) {
         let kept = self.kept.get_mut(name).expect("a method of this evaluation");
         kept.spent.add(time, items.len());
         for (place, item) in items.into_iter().enumerate() {
-            kept.done.insert(item, (array.clone(), place));
+            kept.done.insert(item, (number, place));
         }
     }
 
@@ -235,7 +175,7 @@ impl Store {
     ///
     /// Errors: [`StoreError::Io`].
     pub fn put(&mut self, of: impl Into<Source>, number: usize, made: &Made) -> Result<(), StoreError> {
-        self.keep(of, number, &pixels(made), made.time())
+        self.keep(of, number, &made.kept(), made.time)
     }
 
     /// The same from arrays, [N, C, H, W] or [N, 1, H, W], and the time that they took.
@@ -249,21 +189,9 @@ impl Store {
         time: Duration,
     ) -> Result<(), StoreError> {
         let name = of.into().name();
-        let (array, items) = (self.array(&name, number), self.plan.batch(number).to_vec());
-        let mut bytes = io::Cursor::new(Vec::new());
-        pixels
-            .write_npy(&mut bytes)
-            .map_err(|e| StoreError::Io { path: array.clone(), source: io::Error::other(e.to_string()) })?;
-        write(&array, bytes.get_ref())?;
-        let entry = FileEntry::of(&array).map_err(|source| StoreError::Io { path: array.clone(), source })?;
-        let part = json!({
-            "items": &items,
-            "bytes": entry.bytes,
-            "sha256": entry.sha256,
-            "seconds": time.as_secs_f64(),
-        });
-        write(&array.with_extension("json"), format!("{part:#}\n").as_bytes())?;
-        self.take(&name, array, items, time);
+        let part = Part { items: self.plan.batch(number).to_vec(), time };
+        self.parts.keep(&name, number, &part, pixels)?;
+        self.take(&name, number, part);
         Ok(())
     }
 
@@ -273,12 +201,7 @@ impl Store {
     pub fn adopt(&mut self, other: &Self) -> Result<(), StoreError> {
         for name in self.names() {
             for number in self.missing_of(&name).into_iter().filter(|number| other.batches.contains(number)) {
-                let (from, to) = (other.array(&name, number), self.array(&name, number));
-                for end in ["npy", "json"] {
-                    let from = from.with_extension(end);
-                    let bytes = fs::read(&from).map_err(|source| StoreError::Io { path: from, source })?;
-                    write(&to.with_extension(end), &bytes)?;
-                }
+                self.parts.adopt(&other.parts, &name, number)?;
             }
         }
         self.scan_again();
@@ -296,18 +219,9 @@ impl Store {
     ///
     /// Errors: [`StoreError::Part`].
     pub fn read(&mut self, of: impl Into<Source>, item: usize) -> Result<Array3<f32>, StoreError> {
-        let (path, place) = self.kept[&of.into().name()].done[&item].clone();
-        let part = |cause: String| StoreError::Part { path: path.clone(), cause };
-        if self.last.as_ref().is_none_or(|(last, _)| *last != path) {
-            let file = File::open(&path).map_err(|e| part(e.to_string()))?;
-            let array = Array4::<f32>::read_npy(file).map_err(|e| part(e.to_string()))?;
-            self.last = Some((path.clone(), array));
-        }
-        let (_, array) = self.last.as_ref().expect("it was just read");
-        if place >= array.len_of(Axis(0)) {
-            return Err(part(format!("{} images", array.len_of(Axis(0)))));
-        }
-        Ok(array.index_axis(Axis(0), place).to_owned())
+        let name = of.into().name();
+        let (number, place) = self.kept[&name].done[&item];
+        self.parts.image(&name, number, place)
     }
 
     /// Writes a result beside the parts; it replaces one of that name.
@@ -315,18 +229,6 @@ impl Store {
     /// Errors: [`StoreError::Io`].
     pub fn result(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         write(&self.out.join(name), bytes)
-    }
-}
-
-/// What is kept of a batch: [N, C, H, W], or [N, 1, H, W].
-fn pixels(made: &Made) -> Cow<'_, Array4<f32>> {
-    match &made.healthy {
-        Some(healthy) => Cow::Borrowed(healthy),
-        None => {
-            let planes: Vec<_> =
-                made.maps.iter().map(|map| map.values().view().insert_axis(Axis(0))).collect();
-            Cow::Owned(stack(Axis(0), &planes).expect("one shape a map"))
-        }
     }
 }
 
@@ -365,39 +267,8 @@ fn compare(out: &Path, kept: &Record, now: &Record) -> Result<(), StoreError> {
     match kept.difference(&now.only_methods_of(kept)).or(parts) {
         None => Ok(()),
         Some((name, found, expected)) => {
-            Err(StoreError::Settings { path: out.to_owned(), name, found, expected })
+            let (path, work) = (out.to_owned(), "an evaluation");
+            Err(StoreError::Settings { path, work, name, found, expected })
         }
     }
-}
-
-/// The slices of a part and the seconds that it took, if its array is as it was written.
-fn read_part(path: &Path) -> Result<(Vec<usize>, f64), String> {
-    let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let part: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
-    let items: Option<Vec<usize>> = part["items"]
-        .as_array()
-        .and_then(|items| items.iter().map(|i| i.as_u64().map(|i| i as usize)).collect());
-    let found = FileEntry::of(&path.with_extension("npy")).map_err(|e| e.to_string())?;
-    if part["sha256"] != *found.sha256 || part["bytes"] != found.bytes {
-        return Err("the array has changed since it was written".into());
-    }
-    let seconds = part["seconds"].as_f64().filter(|s| (0.0..1e9).contains(s));
-    items.zip(seconds).ok_or_else(|| "a key is missing".into())
-}
-
-/// Writes a file that appears whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(PARTIAL);
-    let partial = path.with_file_name(name);
-    let written = File::create(&partial)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&partial, path));
-    written.map_err(|source| {
-        let _ = fs::remove_file(&partial);
-        StoreError::Io { path: path.to_owned(), source }
-    })
 }

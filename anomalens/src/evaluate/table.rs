@@ -6,9 +6,10 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::figure::{Figure, ROWS};
-use super::record::{self, Network};
+use super::record::Network;
 use super::results::{Method, Results};
 use super::score::{SliceScore, VolumeScore};
+use crate::parts::object;
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 
 /// How a table for the terminal begins: of how many slices, by which protocol.
@@ -208,7 +209,7 @@ pub fn json(results: &Results) -> String {
         "tool": origin.tool,
         "networks": origin.networks.iter().map(Network::json).collect::<Vec<_>>(),
         "cohort": { "kind": kind, "note": note, "fingerprint": fingerprint },
-        "settings": record::object(&origin.settings),
+        "settings": object(&origin.settings),
         "protocol": results.protocol(),
         "slices": {
             "all": origin.all,

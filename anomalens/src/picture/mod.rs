@@ -12,6 +12,7 @@
 //! A method without a healthy version has no tiles of reconstruction.
 
 pub mod colour;
+mod outlines;
 mod sheet;
 mod text;
 pub mod tile;
@@ -20,6 +21,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{Rgb, RgbImage, imageops};
 use ndarray::{ArrayView2, ArrayView3, Axis};
 
+pub use outlines::outlines;
 pub use sheet::{Sheet, SheetMap, SheetRow};
 
 use colour::{BACKGROUND, FAINT, OUTLINE, TEXT, WARNING, inferno};

@@ -18,10 +18,11 @@ use super::layout::Layout;
 use crate::evaluate::record::{Network, Record};
 use crate::evaluate::shard;
 use crate::evaluate::source::Point;
-use crate::evaluate::store::{Store, StoreError};
+use crate::evaluate::store::Store;
 use crate::evaluate::{EvaluateError, fits, plan, settings, slices_at_once, unit};
 use crate::failure::{Outcome, Usage};
-use crate::interrupt;
+use crate::interrupt::{self, Stopped};
+use crate::parts::StoreError;
 use crate::progress::Progress;
 use crate::translate::options;
 
@@ -182,6 +183,6 @@ fn settle(
     }
 }
 
-fn stopped(args: &GridArgs, store: &Store) -> EvaluateError {
-    EvaluateError::Interrupted { done: store.finished(), total: store.slices(), out: args.job.out.clone() }
+fn stopped(args: &GridArgs, store: &Store) -> Stopped {
+    Stopped { done: store.finished(), total: store.slices(), kept: args.job.out.clone() }
 }

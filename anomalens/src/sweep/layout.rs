@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use super::args::GridArgs;
 use crate::args::StepCount;
-use crate::evaluate::record::Settings;
 use crate::evaluate::source::Point;
+use crate::parts::Settings;
 use crate::translate::options;
 use crate::translator::Approach;
 

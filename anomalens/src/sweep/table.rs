@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::grid::{Grid, SHOWN, row};
 use crate::evaluate::figure::{Figure, ROWS};
-use crate::evaluate::record;
 use crate::evaluate::results::Method;
 use crate::evaluate::table::{cell, head};
+use crate::parts::object;
 use crate::picture::NOT_FOR_DIAGNOSTIC_USE;
 
 /// The tables for the terminal: one for each figure that is shown, levels down and scales across.
@@ -107,7 +107,7 @@ pub fn json(grid: &Grid) -> String {
         "tool": origin.tool,
         "bundle": { "name": network.bundle, "sha256": network.sha256, "provenance": network.provenance },
         "cohort": { "kind": kind, "note": note, "fingerprint": fingerprint },
-        "settings": record::object(&origin.settings),
+        "settings": object(&origin.settings),
         "protocol": grid.protocol(),
         "slices": {
             "all": origin.all,

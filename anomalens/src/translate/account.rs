@@ -8,8 +8,10 @@ use anomalens_runtime::engine::EngineChoice;
 use image::RgbImage;
 
 use super::Failed;
+use super::fitness::Fits;
 use super::input::Input;
-use super::result::SliceResult;
+use super::kept::Store;
+use super::result::{Healthy, SliceResult};
 use crate::TOOL;
 use crate::args::TranslateArgs;
 use crate::picture::Scene;
@@ -31,6 +33,7 @@ pub struct Account<'a> {
     bundle: PathBuf,
     bundle_hash: String,
     warnings: Vec<String>,
+    fits: Fits,
 }
 
 impl<'a> Account<'a> {
@@ -67,6 +70,8 @@ impl<'a> Account<'a> {
             warnings
                 .push("the bundle has no classifier: nothing guides to the healthy class (--scale 0)".into());
         }
+        let mut parameters = approach.describe();
+        parameters.extend(input.brain.iter().map(|brain| ("brain mask".to_owned(), brain.parameter.clone())));
         Self {
             input,
             manifest,
@@ -75,12 +80,22 @@ impl<'a> Account<'a> {
             trajectory: args.trajectory.clone(),
             engine: [engine, why.to_owned()],
             device: args.engine.device.to_string(),
-            parameters: approach.describe(),
+            parameters,
             method,
             bundle: args.bundle.clone(),
             bundle_hash,
             warnings,
+            fits: Fits::default(),
         }
+    }
+
+    /// Takes in how the slices compare with the training cohort, and says on the terminal what a person should know of it.
+    pub fn set_fits(&mut self, fits: Fits) {
+        if let Some(warning) = &fits.warning {
+            eprintln!("warning: {warning}");
+            self.warnings.push(warning.clone());
+        }
+        self.fits = fits;
     }
 
     /// Says on the terminal what is about to be done, and what will be left out.
@@ -97,11 +112,26 @@ impl<'a> Account<'a> {
         self.tell_failed(failed);
     }
 
+    /// Says on the terminal what an earlier run has done of it.
+    pub fn found(&self, store: &Store) {
+        for damaged in &store.damaged {
+            eprintln!("warning: {damaged}; this batch is made again");
+        }
+        if store.finished() > 0 {
+            let (done, all) = (store.finished(), store.images());
+            eprintln!("going on: {done} of {all} slices are done, and kept in '{}'", store.place().display());
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
     /// Says on the terminal what was done.
-    pub fn end(&self, results: &[SliceResult], failed: &[Failed]) {
+    pub fn end(&self, translated: usize, failed: &[Failed]) {
         let out = self.out.display();
-        let mut text =
-            format!("{} of {} slices translated to {out}\n", results.len(), self.input.slices.len());
+        let mut text = format!("{translated} of {} slices translated to {out}\n", self.input.slices.len());
         text += &format!("open {}\n", self.out.join("report.html").display());
         if let Some(path) = &self.trajectory {
             text += &format!("every x_t is in {}\n", path.display());
@@ -121,14 +151,15 @@ impl<'a> Account<'a> {
     }
 
     /// Draws one slice; `full_scale` is the largest map value of all slices.
-    pub fn picture(&self, result: &SliceResult, full_scale: f32) -> RgbImage {
+    pub fn picture(&self, result: &SliceResult, healthy: Option<&Healthy>, full_scale: f32) -> RgbImage {
         let slice = &self.input.slices[result.slice];
         let method = match self.method {
             Method::Ours => String::new(),
             other => format!(", {}", other.column()),
         };
+        let brain = self.input.brain.as_ref().map_or(String::new(), |brain| format!(", {}", brain.mark));
         let title = format!(
-            "slice {} of {} - {TOOL}{method}, bundle {} {} - {}",
+            "slice {} of {} - {TOOL}{method}{brain}, bundle {} {} - {}",
             result.slice + 1,
             self.input.slices.len(),
             self.manifest.preset.name,
@@ -139,7 +170,7 @@ impl<'a> Account<'a> {
             title: &title,
             channels: &self.input.channels,
             input: slice.unit.view(),
-            healthy: result.healthy.as_ref().map(|healthy| healthy.pixels.view()),
+            healthy: healthy.map(|healthy| healthy.pixels.view()),
             map: result.map.view(),
             mask: result.mask.view(),
             threshold: result.threshold,
@@ -176,6 +207,7 @@ impl<'a> Account<'a> {
         results: &[SliceResult],
         failed: &[Failed],
         pictures: Vec<(usize, Vec<u8>)>,
+        files: Vec<(String, Vec<String>)>,
         timings: Vec<(String, String)>,
     ) -> Report {
         let name = |slice: usize| self.input.slices[slice].name.clone();
@@ -185,6 +217,7 @@ impl<'a> Account<'a> {
             threshold: r.threshold,
             area: r.area(),
             pixels: r.map.len(),
+            unlike: self.fits.of(r.slice),
         };
         let done = results.iter().map(|r| SliceRow {
             slice: r.slice + 1,
@@ -209,10 +242,16 @@ impl<'a> Account<'a> {
             tables: vec![
                 ("Bundle".into(), self.bundle_rows()),
                 ("Parameters".into(), parameters),
+                ("Written".into(), files.into_iter().map(|(word, files)| (word, listed(&files))).collect()),
                 ("Timings".into(), timings),
             ],
             decisions: self.input.decisions.clone(),
             slices,
+            brain: self
+                .input
+                .brain
+                .as_ref()
+                .map(|brain| Picture { caption: brain.decision.clone(), png: brain.outlines.clone() }),
             pictures: pictures
                 .into_iter()
                 .map(|(slice, png)| Picture { caption: caption(slice), png })
@@ -239,5 +278,13 @@ impl<'a> Account<'a> {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
+    }
+}
+
+/// File names of one kind, in few words.
+fn listed(files: &[String]) -> String {
+    match files {
+        [first, .., last] => format!("{} files, {first} to {last}", files.len()),
+        files => files.concat(),
     }
 }

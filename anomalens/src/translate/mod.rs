@@ -2,9 +2,17 @@
 
 mod account;
 mod array;
+mod brain;
+mod chosen;
+mod fitness;
 mod input;
+mod kept;
+mod nifti;
+mod objects;
 pub mod options;
 mod result;
+mod results;
+mod work;
 mod write;
 
 use std::collections::BTreeSet;
@@ -21,15 +29,23 @@ use ndarray::Axis;
 
 use crate::args::TranslateArgs;
 use crate::failure::{Outcome, describe};
+use crate::interrupt::{Interrupted, Stopped};
 use crate::progress::Progress;
-use crate::translator::{Approach, Made, Translator};
+use crate::translator::{Approach, Translator};
 use crate::{interrupt, picture, report};
 
 use account::Account;
 pub use array::read as read_array;
+pub use brain::BrainArgs;
+use chosen::Chosen;
+pub use chosen::WriteArgs;
+pub use fitness::FitnessArgs;
 use input::Origin;
 pub use input::{Input, is_array};
-use result::{ResultError, SliceResult};
+use kept::Store;
+use objects::ObjectWriter;
+use result::SliceResult;
+use results::Results;
 use write::TrajectoryFile;
 
 /// A slice that could not be translated: its number and why.
@@ -38,19 +54,20 @@ struct Failed {
     why: String,
 }
 
-/// Runs the command. Nothing is left behind but by success.
+/// Runs the command. Nothing is left behind but by success, and finished batches where there are some.
 ///
 /// Errors: everything that can be wrong with the input, the bundle, the options and the output.
 pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     interrupt::catch()?;
     let manifest = Manifest::read(&args.bundle)?;
     let mut approach = options::approach(args, &manifest)?;
-    let folder = OutputFolder::create(&args.out)?;
+    let folder = OutputFolder::resume(&args.out)?;
     let mut trajectory =
         args.trajectory.as_ref().map(|path| TrajectoryFile::create(path, &folder)).transpose()?;
 
     let began = Instant::now();
-    let input = Input::read(&args.input, &manifest.preset, &args.channels)?;
+    let input = Input::read(&args.input, &manifest.preset, &args.channels, &args.brain)?;
+    let chosen = args.write.choose(&input.origin, approach.method())?;
     let (kept, images, failed) = frame(&input)?;
     keep_noise_of(&mut approach, &kept, input.slices.len());
     let read_time = began.elapsed();
@@ -58,65 +75,118 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     let began = Instant::now();
     let engine = engine::open(&options::engine(&args.engine))?;
     let hash = Manifest::bundle_hash(&args.bundle)?;
-    let account = Account::new(args, &manifest, hash, engine.describe(), &approach, &input);
+    let engine_name = engine.describe();
+    let settings = kept::settings(args, &hash, &engine_name, &approach, &images);
+    let mut account = Account::new(args, &manifest, hash, engine_name, &approach, &input);
     account.beginning(&failed);
     interrupt::check()?;
     let mut translator = Translator::open(&args.bundle, engine.as_ref(), args.unverified, approach)?;
     let open_time = began.elapsed();
 
     let mut progress = Progress::start();
-    let made = translator.run(&images, &mut |place, done, total| progress.step(place, done, total));
+    let mut compared = |place: &str, done, total| progress.step(place, done, total);
+    let fits = fitness::examine(args, &manifest, &mut translator, &input, (&kept, &images), &mut compared);
     progress.finish();
-    let made = made?;
-    if let (Some(file), Some(states)) = (&mut trajectory, &made.trajectory) {
-        file.write(states, &kept)?;
-    }
+    account.set_fits(fits?);
 
-    let began = Instant::now();
-    let results = results(&input, &kept, &images, &made)?;
-    let pictures = write_slices(&folder, &input, &account, &results)?;
-    let timings = timings(read_time, open_time, &made, began.elapsed());
-    let report = account.report(&results, &failed, pictures, timings);
-    folder.write("report.html", report::html(&report)?.as_bytes())?;
-    interrupt::check()?;
-    finish(folder, trajectory)?;
-    account.end(&results, &failed);
+    // Every x_t is in memory until all are there: it is done in one piece, or again.
+    let (batch, lasting) = if trajectory.is_some() { (images.len(), false) } else { (args.batch, true) };
+    let parts = folder.kept().expect("it was opened to be resumed");
+    let mut store = Store::open(parts, &settings, translator.method(), [images.len(), batch], lasting)?;
+    account.found(&store);
+
+    let mut conclude = |store: &mut Store| -> Result<()> {
+        work::all(&mut translator, &images, store, &mut |states| match &mut trajectory {
+            Some(file) => Ok(file.write(states, &kept)?),
+            None => Ok(()),
+        })?;
+        let began = Instant::now();
+        let (time, calls) = (store.time(), translator.calls(images.len().div_ceil(args.batch)));
+        let mut results = Results::new(&input, &kept, &images, store, account.method())?;
+        let (pictures, files) = write_slices(&folder, &input, &chosen, &account, &mut results)?;
+        let timings = timings(read_time, open_time, time, began.elapsed(), &calls);
+        let report = account.report(results.slices(), &failed, pictures, files, timings);
+        folder.write("report.html", report::html(&report)?.as_bytes())?;
+        Ok(interrupt::check()?)
+    };
+    conclude(&mut store).map_err(|error| stopped(error, &store))?;
+    finish(folder, trajectory).map_err(|error| stopped(error, &store))?;
+    account.end(kept.len(), &failed);
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Partial })
 }
 
-/// Writes pictures and results; returns the pictures that the report shows, as PNG files, with their slices.
+/// Says with an error what the next run need not do again.
+fn stopped(error: anyhow::Error, store: &Store) -> anyhow::Error {
+    let (done, total) = (store.finished(), store.images());
+    if done == 0 {
+        return error;
+    }
+    let stopped = Stopped { done, total, kept: store.place().to_owned() };
+    if error.is::<Interrupted>() {
+        return stopped.into();
+    }
+    eprintln!("{}", stopped.kept());
+    error
+}
+
+/// The pictures that the report shows, as PNG files, with their slices; and what was written: a word for each kind of
+/// result, and its files.
+type Shown = (Vec<(usize, Vec<u8>)>, Vec<(String, Vec<String>)>);
+
+/// Writes pictures and results.
 fn write_slices(
     folder: &OutputFolder,
     input: &Input,
+    chosen: &Chosen,
     account: &Account<'_>,
-    results: &[SliceResult],
-) -> Result<Vec<(usize, Vec<u8>)>> {
-    let full_scale = results.iter().map(SliceResult::maximum).fold(0.0, f32::max);
-    let shown = most_anomalous(results);
-    let objects = match &input.origin {
+    results: &mut Results<'_>,
+) -> Result<Shown> {
+    let full_scale = results.slices().iter().map(SliceResult::maximum).fold(0.0, f32::max);
+    let shown = most_anomalous(results.slices());
+    let slices = input.slices.len();
+    let mut files = Vec::new();
+    let mut objects = match &input.origin {
         Origin::Dicom(study, normalisers) => {
             let scale = MapScale::for_maximum(full_scale, account.map_of());
-            Some(write::Objects::new(study, normalisers, scale, account.provenance()))
+            let (kinds, provenance) = (chosen.objects.clone(), account.provenance());
+            Some(ObjectWriter::new(folder, study, kinds, normalisers, scale, provenance))
         }
         Origin::Array { batched } => {
-            write::arrays(folder, input.slices.len(), *batched, results)?;
+            files.extend(write::arrays(folder, slices, *batched, results)?);
             None
         }
     };
-    let mut pictures = Vec::new();
-    for (i, result) in results.iter().enumerate() {
+    let (mut pictures, mut all) = (Vec::new(), Vec::new());
+    let (n, mut progress) = (results.slices().len(), Progress::start());
+    for i in 0..n {
         interrupt::check()?;
-        let picture = account.picture(result, full_scale);
-        let png = picture::png(&picture)?;
-        folder.write(format!("{:04}-picture.png", result.slice + 1), &png)?;
-        if let Some(objects) = &objects {
-            objects.write(folder, result, &picture)?;
+        let healthy = results.healthy(i)?;
+        let result = &results.slices()[i];
+        let picture = account.picture(result, healthy.as_ref(), full_scale);
+        let (name, png) = (format!("{:04}-picture.png", result.slice + 1), picture::png(&picture)?);
+        folder.write(&name, &png)?;
+        all.push(name);
+        if let Some(objects) = &mut objects {
+            objects.slice(result, healthy.as_ref(), picture)?;
         }
         if shown.contains(&i) {
             pictures.push((result.slice, png));
         }
+        progress.step("write", i + 1, n);
     }
-    Ok(pictures)
+    progress.finish();
+    if let Some(mut objects) = objects {
+        objects.stack(results.slices())?;
+        files.extend(objects.files());
+    }
+    if chosen.npy {
+        files.extend(write::arrays(folder, slices, true, results)?);
+    }
+    if let Some(lattice) = &chosen.nifti {
+        files.extend(nifti::write(folder, lattice, &input.channels, slices, results)?);
+    }
+    files.push(("picture, PNG".to_owned(), all));
+    Ok((pictures, files))
 }
 
 /// A report with more pictures is too large to be mailed, or read.
@@ -162,27 +232,23 @@ fn keep_noise_of(approach: &mut Approach, kept: &[usize], slices: usize) {
     }
 }
 
-fn results(
-    input: &Input,
-    kept: &[usize],
-    images: &[UnitImage],
-    made: &Made,
-) -> Result<Vec<SliceResult>, ResultError> {
-    let each = kept.iter().zip(images).zip(&made.maps).enumerate();
-    each.map(|(place, ((&index, image), map))| {
-        let x0 = made.healthy.as_ref().map(|healthy| healthy.index_axis(Axis(0), place));
-        SliceResult::new(index, &input.slices[index], image, x0, map)
-    })
-    .collect()
-}
-
-fn timings(read: Duration, open: Duration, made: &Made, write: Duration) -> Vec<(String, String)> {
+fn timings(
+    read: Duration,
+    open: Duration,
+    translate: Duration,
+    write: Duration,
+    calls: &[(usize, &str)],
+) -> Vec<(String, String)> {
     let seconds = |duration: Duration| format!("{:.2} s", duration.as_secs_f64());
-    let calls: Vec<_> = made.calls.iter().map(|(n, network)| format!("{n} {network}")).collect();
-    let mut rows = vec![("read and normalise", seconds(read)), ("open engine and bundle", seconds(open))];
-    rows.extend(made.times.iter().map(|(part, time)| (*part, seconds(*time))));
-    rows.extend([("write", seconds(write)), ("network calls", calls.join(", "))]);
-    rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let calls: Vec<_> = calls.iter().map(|(n, network)| format!("{n} {network}")).collect();
+    let rows = [
+        ("read and normalise", seconds(read)),
+        ("open engine and bundle", seconds(open)),
+        ("translate", seconds(translate)),
+        ("write", seconds(write)),
+        ("network calls", calls.join(", ")),
+    ];
+    rows.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
 /// Gives everything its name, or nothing.

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use super::array;
 use crate::args::{self, EngineArgs, Method, StepCount, TranslateArgs};
 use crate::failure::Usage;
+use crate::parts::Settings;
 use crate::translator::{Approach, OnePass};
 
 /// The method and what it is told. Everything that can be checked without the images is.
@@ -19,7 +20,7 @@ use crate::translator::{Approach, OnePass};
 pub fn approach(args: &TranslateArgs, manifest: &Manifest) -> Result<Approach> {
     let first_noise = match (&args.first_noise, args.seed) {
         (Some(path), _) => FirstNoise::Array(array::read(path)?.into_batch()),
-        (None, seed) => FirstNoise::Seed(seed.unwrap_or(0)),
+        (None, seed) => FirstNoise::Seed { seed: seed.unwrap_or(0), first: 0 },
     };
     let approach = match (OnePass::of(&manifest.preset, args.batch), args.method.unwrap_or(Method::Ddim)) {
         (Some(options), _) => one_pass(args, options),
@@ -142,6 +143,17 @@ pub fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options)
             ),
         },
     }
+}
+
+/// What of computing makes results what they are: the engine, which may be in many words, and the batch, by whose size engines
+/// round.
+pub fn computing(args: &EngineArgs, engine: &str, batch: usize) -> Settings {
+    let name = engine.split(" (").next().unwrap_or_default();
+    let tf32 = if args.tf32 { ", tf32" } else { "" };
+    vec![
+        ("engine".to_owned(), format!("{name}, {}{tf32}", args.device)),
+        ("batch".to_owned(), batch.to_string()),
+    ]
 }
 
 /// What computes.

@@ -1,111 +1,82 @@
-//! Results to files: derived DICOM objects or arrays, and every x_t.
+//! Results to arrays, and every x_t to a file.
 
-use std::io::{self, BufWriter, Cursor, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anomalens_dicom_bridge::{MapScale, Provenance, Study, write};
 use anomalens_method::translate::States;
-use anomalens_models::image::frame::Frame;
-use anomalens_models::image::normalise::Normaliser;
 use anomalens_models::output::{OutputError, OutputFolder};
 use anyhow::Result;
-use image::RgbImage;
-use ndarray::{Array, Array1, ArrayD, Axis, Dimension, stack};
+use ndarray::{Array1, ArrayD, ArrayViewD, Axis};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use tempfile::NamedTempFile;
 
-use super::result::{Healthy, SliceResult};
-
-/// Writes the derived objects of a study.
-pub struct Objects<'a> {
-    study: &'a Study,
-    /// What 1 is worth in the source's units, one a channel.
-    q: Vec<f32>,
-    scale: MapScale,
-    provenance: Provenance,
-}
-
-impl<'a> Objects<'a> {
-    /// `scale`: by the largest map value of all slices, so that one serves all.
-    pub fn new(
-        study: &'a Study,
-        normalisers: &[Normaliser],
-        scale: MapScale,
-        provenance: Provenance,
-    ) -> Self {
-        let q = normalisers.iter().map(|n| n.q).collect();
-        Self { study, q, scale, provenance }
-    }
-
-    /// Writes one slice: the reconstruction of each channel if there is one, the map, the mask, the picture.
-    ///
-    /// Errors: those of the objects and of the file system.
-    pub fn write(&self, folder: &OutputFolder, result: &SliceResult, picture: &RgbImage) -> Result<()> {
-        let (slice, provenance) = (&self.study.slices[result.slice], &self.provenance);
-        let mut objects = Vec::new();
-        if let Some(Healthy { x, x0, .. }) = &result.healthy {
-            let frame = Frame::fit(slice.size(), x.dim().1)?;
-            let healthy = frame.reconstruct(&slice.pixels, x, x0, &self.q)?;
-            for (channel, (name, pixels)) in self.study.channels.iter().zip(healthy.outer_iter()).enumerate()
-            {
-                objects.push(write::reconstruction(slice, channel, name, pixels, provenance)?);
-            }
-        }
-        let threshold = format!("Otsu, 256 bins: map > {}", result.threshold);
-        objects.push(write::map(slice, result.map.view(), &self.scale, provenance)?);
-        objects.push(write::mask(slice, result.mask.view(), &threshold, provenance)?);
-        objects.push(write::picture(slice, picture, provenance)?);
-        for object in objects {
-            folder.write(&object.file_name, &object.bytes)?;
-        }
-        Ok(())
-    }
-}
+use super::results::Results;
 
 /// Writes `healthy.npy` [N, C, H, W], `map.npy` [N, H, W] and `mask.npy` [N, H, W], without N where the input had
 /// none; no `healthy.npy` where the method makes no healthy version. `slices` is N; the images that failed are NaN, and empty
-/// in the mask.
+/// in the mask. Returns what was written: a word for each, and its file.
 ///
-/// Errors: [`OutputError`].
+/// Errors: [`OutputError`]; those of reading a healthy version.
 pub fn arrays(
     folder: &OutputFolder,
     slices: usize,
     batched: bool,
-    results: &[SliceResult],
-) -> Result<(), OutputError> {
-    let healthy = |r: &SliceResult| Some((r.slice, r.healthy.as_ref()?.pixels.clone().into_dyn()));
-    if let Some(planes) = results.iter().map(healthy).collect() {
-        npy(folder, "healthy.npy", &whole(slices, batched, planes, f32::NAN))?;
+    results: &mut Results<'_>,
+) -> Result<Vec<(String, Vec<String>)>> {
+    let mut files = Vec::new();
+    if results.heals() {
+        let mut all = Whole::new(slices, batched, f32::NAN);
+        for place in 0..results.slices().len() {
+            if let Some(healthy) = results.healthy(place)? {
+                all.put(results.slices()[place].slice, &healthy.pixels.view().into_dyn());
+            }
+        }
+        all.write(folder, "healthy.npy")?;
+        files.push("healthy");
     }
-    let planes = results.iter().map(|r| (r.slice, r.map.clone().into_dyn())).collect();
-    npy(folder, "map.npy", &whole(slices, batched, planes, f32::NAN))?;
-    let planes = results.iter().map(|r| (r.slice, r.mask.clone().into_dyn())).collect();
-    npy(folder, "mask.npy", &whole(slices, batched, planes, false))
+    let (mut maps, mut masks) = (Whole::new(slices, batched, f32::NAN), Whole::new(slices, batched, false));
+    for result in results.slices() {
+        maps.put(result.slice, &result.map.view().into_dyn());
+        masks.put(result.slice, &result.mask.view().into_dyn());
+    }
+    maps.write(folder, "map.npy")?;
+    masks.write(folder, "mask.npy")?;
+    files.extend(["map", "mask"]);
+    Ok(files.into_iter().map(|word| (word.to_owned(), vec![format!("{word}.npy")])).collect())
 }
 
-/// The arrays of all slices in one; `found`: some, at least one, each with the number of its slice.
-fn whole<T: Clone>(slices: usize, batched: bool, found: Vec<(usize, ArrayD<T>)>, absent: T) -> ArrayD<T> {
-    let shape = found[0].1.raw_dim();
-    let mut parts = vec![ArrayD::from_elem(shape, absent); slices];
-    for (slice, array) in found {
-        parts[slice] = array;
-    }
-    if batched {
-        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        stack(Axis(0), &views).expect("all slices of an array have one shape")
-    } else {
-        parts.swap_remove(0)
-    }
+/// The arrays of all slices in one.
+struct Whole<T> {
+    slices: usize,
+    batched: bool,
+    absent: T,
+    /// `None` before the first is known.
+    array: Option<ArrayD<T>>,
 }
 
-fn npy<T: WritableElement, D: Dimension>(
-    folder: &OutputFolder,
-    name: &str,
-    array: &Array<T, D>,
-) -> Result<(), OutputError> {
-    let mut bytes = Cursor::new(Vec::new());
-    array.write_npy(&mut bytes).map_err(|e| folder.error(name, io::Error::other(e.to_string())))?;
-    folder.write(name, bytes.get_ref())
+impl<T: Clone + WritableElement> Whole<T> {
+    fn new(slices: usize, batched: bool, absent: T) -> Self {
+        Self { slices, batched, absent, array: None }
+    }
+
+    /// All slices of an array have one shape.
+    fn put(&mut self, slice: usize, found: &ArrayViewD<'_, T>) {
+        let all = self.array.get_or_insert_with(|| {
+            let shape: Vec<usize> = [self.slices].iter().chain(found.shape()).copied().collect();
+            ArrayD::from_elem(shape, self.absent.clone())
+        });
+        all.index_axis_mut(Axis(0), slice).assign(found);
+    }
+
+    fn write(self, folder: &OutputFolder, name: &str) -> Result<(), OutputError> {
+        let all = self.array.expect("some slice was translated");
+        let array = if self.batched { all } else { all.index_axis_move(Axis(0), 0) };
+        let fail = |source| folder.error(name, source);
+        let mut file = BufWriter::new(File::create(folder.path().join(name)).map_err(fail)?);
+        array.write_npy(&mut file).map_err(|e| fail(io_error(&e)))?;
+        file.flush().map_err(fail)
+    }
 }
 
 /// A file for every x_t, begun before the work so that a place that cannot be written to is known at once. Dropped

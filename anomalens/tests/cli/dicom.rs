@@ -13,9 +13,11 @@ use crate::support::{
 };
 
 const SIDE: u16 = 24;
+/// The map of a stack that has a place.
+const MAP: &str = "parametric-map.dcm";
 
 /// An MR slice at height `z`; `pixel` gives the value at (row, column).
-fn mr(z: u16, pixel: impl Fn(u16, u16) -> u16) -> InMemDicomObject {
+pub fn mr(z: u16, pixel: impl Fn(u16, u16) -> u16) -> InMemDicomObject {
     let mut object = InMemDicomObject::new_empty();
     for (tag, vr, value) in [
         (tags::SOP_CLASS_UID, VR::UI, uids::MR_IMAGE_STORAGE.to_owned()),
@@ -57,11 +59,11 @@ fn short(object: &mut InMemDicomObject, tag: Tag, value: u16) {
     object.put(DataElement::new(tag, VR::US, PrimitiveValue::from(value)));
 }
 
-fn tissue(row: u16, column: u16) -> u16 {
+pub fn tissue(row: u16, column: u16) -> u16 {
     if row.abs_diff(12) + column.abs_diff(12) < 9 { 300 + 20 * row + 7 * column } else { 0 }
 }
 
-fn save(folder: &Path, name: &str, object: InMemDicomObject) -> PathBuf {
+pub fn save(folder: &Path, name: &str, object: InMemDicomObject) -> PathBuf {
     let path = folder.join(name);
     let meta = FileMetaTableBuilder::new().transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
     object.with_meta(meta).unwrap().write_to_file(&path).unwrap();
@@ -69,7 +71,7 @@ fn save(folder: &Path, name: &str, object: InMemDicomObject) -> PathBuf {
 }
 
 /// One series for all four channels.
-fn four(path: &Path) -> Vec<String> {
+pub fn four(path: &Path) -> Vec<String> {
     let each = ["t1", "t1ce", "t2", "flair"].map(|name| format!("--channel={name}={}", path.display()));
     each.to_vec()
 }
@@ -91,7 +93,7 @@ fn a_study_becomes_derived_objects() {
     translated(&study, &out).expect(0, &["3 of 3 slices translated", "warning: "]);
     let files = listing(&out);
     let objects: Vec<_> = files.iter().filter(|name| name.ends_with(".dcm")).collect();
-    assert_eq!(objects.len(), 3 * (4 + 3), "{files:?}");
+    assert_eq!(objects.len(), 3 * (4 + 1) + 2, "{files:?}");
     assert_eq!(files.len(), objects.len() + 3 + 1, "{files:?}");
     for name in objects {
         let object = open_file(out.join(name)).unwrap();
@@ -104,12 +106,12 @@ fn a_study_becomes_derived_objects() {
     // The same run gives the same UIDs.
     translated(&study, &again).expect(0, &[]);
     let uid = |folder: &Path| {
-        let object = open_file(folder.join("0001-map.dcm")).unwrap();
+        let object = open_file(folder.join(MAP)).unwrap();
         object.element(tags::SOP_INSTANCE_UID).unwrap().to_str().unwrap().into_owned()
     };
     assert_eq!(uid(&out), uid(&again));
     // Our own results are no input.
-    translated(&out.join("0001-map.dcm"), &folder.path().join("loop")).expect(1, &["error: "]);
+    translated(&out.join(MAP), &folder.path().join("loop")).expect(1, &["error: "]);
 
     let told = run(&[
         vec!["inspect", study.to_str().unwrap(), "--bundle", tiny().to_str().unwrap()],
@@ -129,13 +131,14 @@ fn saliency_gives_a_map_and_a_mask_that_say_what_they_are() {
     command.arg("translate").arg(&input).arg("--bundle").arg(tiny()).arg("--out").arg(&out);
     told(command.args(["--method", "saliency"]).args(four(&input)))
         .expect(0, &["makes no healthy version", "1 of 1 slices"]);
-    let objects = ["0001-map.dcm", "0001-mask.dcm", "0001-picture.dcm"];
+    let objects = ["0001-picture.dcm", MAP, "segmentation.dcm"];
     let mut files = objects.to_vec();
     files.extend(["0001-picture.png", "report.html"]);
+    files.sort();
     assert_eq!(listing(&out), files);
     objects.iter().for_each(|name| validate(&out.join(name)));
     let how = |out: &Path| {
-        let object = open_file(out.join("0001-map.dcm")).unwrap();
+        let object = open_file(out.join(MAP)).unwrap();
         object.element(tags::DERIVATION_DESCRIPTION).unwrap().to_str().unwrap().into_owned()
     };
     assert!(how(&out).contains("gradient of a classifier's log p(healthy)"), "{}", how(&out));
@@ -153,7 +156,7 @@ fn a_network_of_one_pass_gives_the_same_objects() {
     translate_by(&input, one_pass("tiny_vae"), &out, &channels).expect(0, &["1 of 1 slices"]);
     let files = listing(&out);
     let objects: Vec<_> = files.iter().filter(|name| name.ends_with(".dcm")).collect();
-    assert_eq!(objects.len(), 4 + 3, "{files:?}");
+    assert_eq!(objects.len(), 4 + 1 + 2, "{files:?}");
     for name in objects {
         let object = open_file(out.join(name)).unwrap();
         let how = object.element(tags::DERIVATION_DESCRIPTION).unwrap().to_str().unwrap().into_owned();
@@ -184,7 +187,7 @@ fn a_slice_that_fails_is_left_out() {
     let out = folder.path().join("out");
     translated(&study, &out).expect(3, &["slice 2 failed: b.dcm: channel 0 is constant", "2 of 3 slices"]);
     let files = listing(&out);
-    assert!(files.iter().any(|name| name == "0003-map.dcm"), "{files:?}");
+    assert!(files.iter().any(|name| name == "0003-picture.dcm"), "{files:?}");
     assert!(!files.iter().any(|name| name.starts_with("0002")), "{files:?}");
     assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("failed: b.dcm"));
     let told = run(&[
@@ -284,7 +287,7 @@ fn a_real_image() {
     let map = |name: &str| {
         let out = out.path().join(name);
         translated(&folder.join(name), &out).expect(0, &["1 of 1 slices"]);
-        let object = open_file(out.join("0001-map.dcm")).unwrap();
+        let object = open_file(out.join(MAP)).unwrap();
         object.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap().into_owned()
     };
     let plain = map("MR_small.dcm");

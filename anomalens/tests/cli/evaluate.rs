@@ -235,13 +235,14 @@ fn another_batch_changes_last_bits_alone() {
     evaluate(&out, &["--batch", "2"]).expect(1, &["batch 1, now it is 2"]);
 }
 
-/// A run into `out` that a signal ends after it has kept `part`, its first: its exit code, and what it said.
+/// A run that a signal ends after it has kept the file `part`, its first, and before it has written `result`: its exit code,
+/// and what it said.
 #[cfg(unix)]
 pub fn ended_by(
     signal: &str,
     command: &assert_cmd::Command,
-    out: &Path,
-    part: &str,
+    part: &Path,
+    result: &Path,
 ) -> (Option<i32>, String) {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
@@ -249,14 +250,14 @@ pub fn ended_by(
     program.args(command.get_args()).stderr(Stdio::piped()).stdout(Stdio::null());
     let child = program.spawn().unwrap();
     let began = Instant::now();
-    while !out.join("parts").join(part).exists() {
+    while !part.exists() {
         assert!(began.elapsed() < Duration::from_secs(120), "no batch was finished");
         std::thread::sleep(Duration::from_millis(2));
     }
     let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let output = child.wait_with_output().unwrap();
-    assert_eq!(listing(out), ["parts"], "it was over before the signal came");
+    assert!(!result.exists(), "it was over before the signal came");
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -270,7 +271,9 @@ fn a_run_that_was_stopped_or_killed_goes_on_to_the_same_result() {
     for (signal, code) in [("-INT", Some(1)), ("-KILL", None)] {
         let out = folder.path().join(signal);
         let command = command(cohort(), tiny(), &out, &more);
-        let (found, said) = ended_by(signal, &command, &out, "ours-000000.json");
+        let part = out.join("parts/ours-000000.json");
+        let (found, said) = ended_by(signal, &command, &part, &out.join("results.csv"));
+        assert_eq!(listing(&out), ["parts"]);
         assert_eq!(found, code, "{said}");
         if signal == "-INT" {
             assert!(said.contains("slices are kept") && said.contains("the same command goes on"), "{said}");

@@ -1,4 +1,4 @@
-//! Output: all of it or nothing, whatever happens.
+//! Output: all of it or nothing, whatever happens; what is finished is kept beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,18 +64,20 @@ fn a_folder_that_cannot_be_written_to() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_full_disk_leaves_nothing() {
+fn a_full_disk_leaves_what_is_finished_alone() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::mount(folder.path(), "size=64k") else { return };
     let x = golden("ddim/x0.npy");
-    translate(&x, tiny(), &disk.0.join("out"), &[]).expect(1, &["disk full", "make room"]);
-    assert!(listing(&disk.0).is_empty());
+    translate(&x, tiny(), &disk.0.join("out"), &[])
+        .expect(1, &["disk full", "make room", "1 of 1 slices are kept in"]);
+    assert_eq!(listing(&disk.0), ["out.partial"]);
+    assert_eq!(listing(&disk.0.join("out.partial")), ["lock", "parts"]);
     // Results elsewhere, every x_t here.
     let elsewhere = tempfile::tempdir().unwrap();
     let steps = disk.0.join("steps.npz");
     let more = ["--trajectory", steps.to_str().unwrap(), "--noise-level", "8"];
     translate(&x, tiny(), &elsewhere.path().join("out"), &more).expect(1, &["steps.npz", "disk full"]);
-    assert!(listing(&disk.0).is_empty() && listing(elsewhere.path()).is_empty());
+    assert!(listing(&disk.0) == ["out.partial"] && listing(elsewhere.path()).is_empty());
 }
 
 #[test]

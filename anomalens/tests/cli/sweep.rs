@@ -192,7 +192,8 @@ fn a_grid_that_was_stopped_or_killed_goes_on_to_the_same_result() {
     for (signal, code) in [("-INT", Some(1)), ("-KILL", None)] {
         let out = folder.path().join(signal);
         let command = command("sweep", cohort(), tiny(), &out, &more);
-        let (found, said) = crate::evaluate::ended_by(signal, &command, &out, "L4_s0-000000.json");
+        let part = out.join("parts/L4_s0-000000.json");
+        let (found, said) = crate::evaluate::ended_by(signal, &command, &part, &out.join("sweep.csv"));
         assert_eq!(found, code, "{said}");
         if signal == "-INT" {
             assert!(said.contains("slices are kept") && said.contains("the same command goes on"), "{said}");

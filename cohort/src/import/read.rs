@@ -7,11 +7,11 @@ mod picture;
 use std::path::Path;
 
 use anomalens_models::image::normalise::CT_FLOOR;
-use ndarray::{Array2, Array3, Axis, Ix3};
-use nifti::{IntoNdArray, NiftiError, NiftiObject, ReaderOptions};
+use ndarray::{Array2, Array3, Axis};
 
 use super::{name, refuse};
 use crate::CohortError;
+use crate::volume::Volume;
 
 pub(super) use picture::picture;
 
@@ -73,21 +73,7 @@ pub(super) fn image(file: &Path) -> Result<Plane, CohortError> {
 ///
 /// Errors: [`CohortError::Import`].
 pub(super) fn volume(file: &Path, rows: Rows) -> Result<Array3<f32>, CohortError> {
-    let fail =
-        |error: NiftiError| refuse(file, error.to_string(), "a whole NIfTI-1 volume; copy the file anew");
-    let object = ReaderOptions::new().read_file(file).map_err(fail)?;
-    let mut values = object.into_volume().into_ndarray::<f32>().map_err(fail)?;
-    while values.ndim() > 3 && values.shape().last() == Some(&1) {
-        let last = Axis(values.ndim() - 1);
-        values.index_axis_inplace(last, 0);
-    }
-    if values.ndim() == 2 {
-        values.insert_axis_inplace(Axis(2));
-    }
-    let shape = values.shape().to_vec();
-    let values = values
-        .into_dimensionality::<Ix3>()
-        .map_err(|_| refuse(file, format!("found the shape {shape:?}"), "two or three dimensions"))?;
+    let Volume { values, .. } = Volume::read(file)?;
     Ok(values.permuted_axes(match rows {
         Rows::FirstAxis => [2, 0, 1],
         Rows::SecondAxis => [2, 1, 0],

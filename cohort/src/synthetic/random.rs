@@ -16,6 +16,8 @@ pub enum Part {
     Lesions,
     /// Noise.
     Noise,
+    /// What is put around the brain.
+    Head,
 }
 
 /// One stream of random numbers.

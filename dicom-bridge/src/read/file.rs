@@ -6,6 +6,7 @@ use dicom_core::dictionary::UidDictionary;
 use dicom_dictionary_std::{StandardSopClassDictionary, tags, uids};
 use dicom_object::{DefaultDicomObject, FileMetaTable, InMemDicomObject, OpenFileOptions};
 
+use super::lengths::impossible;
 use super::part10::complete;
 use super::syntax::{BIG_ENDIAN, codec, name_of};
 use super::unknown::restore;
@@ -94,8 +95,13 @@ fn no_image(class: &str) -> Option<String> {
     if class == uids::MEDIA_STORAGE_DIRECTORY_STORAGE {
         return Some("a DICOMDIR".into());
     }
+    Some(name_of_class(class))
+}
+
+/// A SOP class in words.
+pub(super) fn name_of_class(class: &str) -> String {
     let name = StandardSopClassDictionary.by_uid(class).map_or("unknown SOP class", |e| e.name);
-    Some(format!("{name} ({class})"))
+    format!("{name} ({class})")
 }
 
 /// Parses a whole file. Text is read as Latin-1 whatever character set the file declares, so that each character
@@ -110,10 +116,11 @@ pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>),
     if let Some(place) = place {
         bytes[place].fill(b' ');
     }
-    let mut object = OpenFileOptions::new().from_reader(bytes.as_slice()).map_err(|e| {
+    let fail = |cause: String| {
         let path = path.to_owned();
-        let damaged = || ReadError::Damaged { path: path.clone(), cause: chain(&e) };
-        let Ok(meta) = FileMetaTable::from_reader(&bytes[128..]) else { return damaged() };
+        let Ok(meta) = FileMetaTable::from_reader(&bytes[128..]) else {
+            return ReadError::Damaged { path, cause };
+        };
         let trim = |uid: &str| uid.trim_end_matches('\0').to_owned();
         let syntax = trim(meta.transfer_syntax());
         match no_image(&trim(meta.media_storage_sop_class_uid())) {
@@ -122,9 +129,14 @@ pub(super) fn load(path: &Path) -> Result<(DefaultDicomObject, Option<Vec<u8>>),
                 ReadError::NotAnImage { path, found }
             }
             _ if codec(&syntax).is_none() => ReadError::TransferSyntax { path, found: name_of(&syntax) },
-            _ => damaged(),
+            _ => ReadError::Damaged { path, cause },
         }
-    })?;
+    };
+    if let Some(cause) = impossible(&bytes) {
+        return Err(fail(cause));
+    }
+    let opened = OpenFileOptions::new().from_reader(bytes.as_slice());
+    let mut object = opened.map_err(|e| fail(chain(&e)))?;
     restore(&mut object);
     Ok((object, charset))
 }

@@ -55,7 +55,7 @@ pub(super) fn plain(text: &str, longest: usize) -> String {
     ascii.take(longest).collect::<String>().trim_end().to_owned()
 }
 
-/// A channel's name as part of a file name.
-pub(super) fn safe(name: &str) -> String {
+/// A channel's name as part of a file name: what is no ASCII letter or digit becomes a line.
+pub fn safe(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

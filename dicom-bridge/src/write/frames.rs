@@ -107,6 +107,10 @@ impl Draft<'_> {
     /// Frame of reference, dimensions and functional groups. `shared` holds what else all frames share; `place` is
     /// none for radiographs. Frames of a segmentation name their segment.
     pub(super) fn frames(&mut self, place: Option<&Place>, segment: bool, mut shared: InMemDicomObject) {
+        // No part of objects made of frames: where it can be told, it is told of the frames.
+        for tag in [tags::LATERALITY, tags::IMAGE_LATERALITY] {
+            self.object.remove_element(tag);
+        }
         let mut dimensions = Vec::new();
         if segment {
             dimensions.push(Dimension::Segment);
@@ -114,10 +118,6 @@ impl Draft<'_> {
         if let Some(place) = place {
             dimensions.push(Dimension::Position);
             place.shared(&mut shared);
-            // No part of objects that have a place: where it can be told, it is told of the frames.
-            for tag in [tags::LATERALITY, tags::IMAGE_LATERALITY] {
-                self.object.remove_element(tag);
-            }
             self.text(tags::FRAME_OF_REFERENCE_UID, VR::UI, &place.frame_of_reference);
             copy::attributes(self.source, &[tags::POSITION_REFERENCE_INDICATOR], &mut self.object);
             self.empty_if_absent(tags::POSITION_REFERENCE_INDICATOR, VR::LO);

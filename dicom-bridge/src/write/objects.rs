@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::frames::Place;
+use super::parametric::unplaced;
 use super::{Frame, MapNumbers, MapScale, Provenance, Written, fractional_map, parametric_map};
 use crate::error::WriteError;
+use crate::read::SourceSlice;
 
 /// A kind of object that can be made of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +67,19 @@ impl Objects {
     /// Whether a kind was chosen.
     pub fn contains(&self, object: Object) -> bool {
         self.0.contains(&object)
+    }
+
+    /// Checks, before anything is made, that these slices can have what was chosen: a floating-point map wants a place.
+    ///
+    /// Errors: [`WriteError::Unplaced`].
+    pub fn check(&self, slices: &[SourceSlice]) -> Result<(), WriteError> {
+        match slices {
+            [first, ..] if self.contains(Object::FloatMap) => {
+                let place = Place::of(&slices.iter().collect::<Vec<_>>());
+                place.map(drop).map_err(|missing| unplaced(MapNumbers::Float, missing, &first.sources[0]))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

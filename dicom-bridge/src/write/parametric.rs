@@ -12,6 +12,7 @@ use super::map::{by_slope, kind, mapping};
 use super::{Frame, MapScale, Provenance, Written};
 use crate::attributes::decimal;
 use crate::error::WriteError;
+use crate::read::Source;
 
 /// How the values of a Parametric Map are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +54,7 @@ pub fn parametric_map(
     let kind = kind(word, frames, scale, &stored);
     let class = uids::PARAMETRIC_MAP_STORAGE;
     let mut draft = Draft::stack(slices_of(frames), kind, class, "OT", provenance)?;
-    let place = Place::of(&draft.slices).map_err(|missing| WriteError::Unplaced {
-        object: word,
-        missing,
-        source_file: draft.source.path.clone(),
-    })?;
+    let place = Place::of(&draft.slices).map_err(|missing| unplaced(numbers, missing, draft.source))?;
     let image_type = format!("DERIVED\\PRIMARY\\VOLUME\\{}", scale.of().contrast());
     draft.text(tags::IMAGE_TYPE, VR::CS, &image_type);
     draft.text(tags::PIXEL_PRESENTATION, VR::CS, "MONOCHROME");
@@ -89,6 +86,11 @@ pub fn parametric_map(
     };
     draft.object.put(DataElement::new(tag, vr, pixels));
     draft.finish()
+}
+
+/// The error for slices that do not say where they lie.
+pub(super) fn unplaced(numbers: MapNumbers, missing: &'static str, source: &Source) -> WriteError {
+    WriteError::Unplaced { object: numbers.word(), missing, source_file: source.path.clone() }
 }
 
 /// What all frames share besides their geometry.

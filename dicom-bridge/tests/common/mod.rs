@@ -84,6 +84,22 @@ pub fn validate(path: &Path) -> Vec<String> {
     inspect(path).errors
 }
 
+/// What dcentvfy says of files as one study, nothing where they agree on patient, study, series and frame of reference;
+/// panics where it fails without a word.
+pub fn entities(files: impl IntoIterator<Item = PathBuf>) -> String {
+    let output = Command::new("dcentvfy").args(files).output().expect("dcentvfy runs");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() || !said.is_empty(), "dcentvfy: {}", output.status);
+    said.into_owned()
+}
+
+/// The files in a folder, sorted.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
 /// An image of one channel of any modality.
 pub fn one_channel() -> ImageSpec {
     ImageSpec { size: 32, channels: vec![channel("image", "")], percentile: 99.5 }
@@ -186,6 +202,18 @@ impl Slice {
     pub fn without(mut self, tag: Tag) -> Self {
         self.object.remove_element(tag);
         self
+    }
+
+    /// The same with what a study says of itself.
+    pub fn in_study(self) -> Self {
+        // Without these nothing can be put on a medium, which is worth a warning.
+        self.with(tags::STUDY_DATE, VR::DA, "20261123")
+            .with(tags::STUDY_TIME, VR::TM, "101500")
+            .with(tags::STUDY_ID, VR::SH, "S1")
+            // Without these the results, which must have them, if only empty, differ from their source.
+            .with(tags::PATIENT_BIRTH_DATE, VR::DA, "19700101")
+            .with(tags::PATIENT_SEX, VR::CS, "O")
+            .with(tags::REFERRING_PHYSICIAN_NAME, VR::PN, "Referrer^Test")
     }
 
     pub fn save(self, path: &Path) {

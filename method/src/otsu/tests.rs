@@ -70,3 +70,22 @@ fn maps_without_a_threshold_are_refused() {
     let map = AnomalyMap::from_values(array![[0.0, 1.0], [f32::INFINITY, 1.0]]);
     assert_eq!(threshold(&map), Err(OtsuError::NotFinite { row: 1, column: 0, found: f32::INFINITY }));
 }
+
+#[test]
+fn inside_a_mask_the_rest_has_no_say() {
+    let plane = images((1, 1, 64, 64)).index_axis_move(Axis(0), 0).index_axis_move(Axis(0), 0);
+    let inside = Array2::from_shape_fn((64, 64), |(r, c)| r >= 8 && c < 40);
+    // Outside of the mask there are values beyond all others.
+    let mut map = plane.clone();
+    map.zip_mut_with(&inside, |v, inside| *v = if *inside { *v } else { 50.0 });
+    let (found, mask) = mask_within(&AnomalyMap::from_values(map.clone()), &inside).unwrap();
+    let cut = plane.slice(ndarray::s![8.., ..40]).to_owned();
+    let (expected, above) = super::mask(&AnomalyMap::from_values(cut)).unwrap();
+    assert_eq!(found, expected);
+    let set = |mask: &Array2<bool>| mask.iter().filter(|m| **m).count();
+    assert_eq!(set(&mask), set(&above));
+    assert!(mask.iter().zip(&inside).all(|(set, inside)| *inside || !set));
+    assert_ne!(threshold(&AnomalyMap::from_values(map)).unwrap(), expected);
+    let nowhere = Array2::from_elem((64, 64), false);
+    assert_eq!(mask_within(&AnomalyMap::from_values(plane), &nowhere), Err(OtsuError::Empty));
+}

@@ -1,8 +1,10 @@
 //! What a translation is told.
 
+use std::ops::Range;
+
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Trajectory};
-use ndarray::Array4;
+use ndarray::{Array4, s};
 
 use super::TranslateError;
 use crate::ddim::{ClassLabel, DdimError, GradientScale, Plan};
@@ -45,10 +47,26 @@ pub enum Procedure {
 /// The noise that the published script adds before it encodes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FirstNoise {
-    /// Standard normal from this seed; image i has its own stream, whatever the batch.
-    Seed(u64),
+    /// Standard normal from a seed; every image has its own stream, whatever the batch.
+    Seed {
+        /// The seed.
+        seed: u64,
+        /// The stream of the first image; the next has the next.
+        first: u64,
+    },
     /// This array [N, C, H, W].
     Array(Array4<f32>),
+}
+
+/// How often a batch asks the networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls {
+    /// The U-Net, on the way up.
+    pub encode: usize,
+    /// The U-Net, on the way down.
+    pub decode: usize,
+    /// The classifier's gradient, on the way down, if there is a classifier.
+    pub gradient: usize,
 }
 
 /// What to do.
@@ -88,6 +106,59 @@ impl Options {
             batch: 1,
             keep_trajectory: false,
         })
+    }
+
+    /// What images `range` of those that these options are for are told where they are translated without the others: of the
+    /// noise their own. Panics if the range lies beyond the noise that was brought.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let procedure = match &self.procedure {
+            Procedure::Reference { clip, first_noise } => {
+                let first_noise = match first_noise {
+                    &FirstNoise::Seed { seed, first } => {
+                        FirstNoise::Seed { seed, first: first + range.start as u64 }
+                    }
+                    FirstNoise::Array(noise) => {
+                        FirstNoise::Array(noise.slice(s![range, .., .., ..]).to_owned())
+                    }
+                };
+                Procedure::Reference { clip: *clip, first_noise }
+            }
+            whole @ (Procedure::Paper | Procedure::Ddpm { .. }) => whole.clone(),
+        };
+        Self { procedure, ..*self }
+    }
+
+    /// How often each batch asks the networks on a schedule.
+    ///
+    /// Errors: those of [`Options::plan`].
+    pub fn calls(&self, schedule: &Schedule) -> Result<Calls, TranslateError> {
+        Ok(self.calls_of(&self.plan(schedule)?))
+    }
+
+    /// The same, of the plan.
+    pub(super) fn calls_of(&self, plan: &Plan) -> Calls {
+        let decode = plan.decode().len();
+        Calls {
+            // DDPM sampling noises the images at once.
+            encode: if matches!(self.procedure, Procedure::Ddpm { .. }) { 0 } else { plan.encode().len() },
+            decode,
+            gradient: if self.scale > GradientScale::NONE { decode } else { 0 },
+        }
+    }
+
+    /// Whether the noise that was brought, if it was, is for images [N, C, H, W] of this shape.
+    ///
+    /// Errors: [`DdimError::Shape`].
+    pub fn check_noise(&self, expected: &[usize]) -> Result<(), TranslateError> {
+        match &self.procedure {
+            Procedure::Reference { first_noise: FirstNoise::Array(noise), .. }
+                if noise.shape() != expected =>
+            {
+                let (found, expected) = (noise.shape().to_vec(), expected.to_vec());
+                Err(DdimError::Shape { what: "first noise", found, expected }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The steps of both legs on a schedule.

@@ -2,7 +2,7 @@ use anomalens_models::preset::Preset;
 use anomalens_models::schedule::Timestep;
 
 use super::*;
-use crate::ddim::ClassLabel;
+use crate::ddim::{ClassLabel, GradientScale};
 use crate::testing::*;
 
 fn unit_images(n: usize) -> Vec<UnitImage> {
@@ -37,7 +37,7 @@ fn run(images: &[UnitImage], options: &Options) -> Result<Translation, Translate
 #[test]
 fn results_do_not_depend_on_the_batch() {
     let images = unit_images(5);
-    let seeded = Procedure::Reference { clip: true, first_noise: FirstNoise::Seed(7) };
+    let seeded = Procedure::Reference { clip: true, first_noise: FirstNoise::Seed { seed: 7, first: 0 } };
     for procedure in [Procedure::Paper, seeded, Procedure::Ddpm { seed: 7 }] {
         let at = |batch| {
             let options =
@@ -48,6 +48,52 @@ fn results_do_not_depend_on_the_batch() {
         assert_eq!(alone.healthy.dim(), (5, 2, 4, 4));
         for batch in [2, 3, 5, 9] {
             assert_eq!(at(batch), alone, "batch {batch}");
+        }
+    }
+}
+
+#[test]
+fn images_translated_part_by_part_are_those_translated_together() {
+    let images = unit_images(5);
+    let array = noise::standard_normal(3, 0, (5, 2, 4, 4));
+    let reference = |first_noise| Procedure::Reference { clip: true, first_noise };
+    for procedure in [
+        Procedure::Paper,
+        reference(FirstNoise::Seed { seed: 7, first: 0 }),
+        reference(FirstNoise::Array(array)),
+        Procedure::Ddpm { seed: 7 },
+    ] {
+        let seeded = procedure == reference(FirstNoise::Seed { seed: 7, first: 0 });
+        let options = Options { batch: 2, procedure, ..options(6, 2.0) };
+        let whole = run(&images, &options).unwrap();
+        for range in [0..2, 2..4, 4..5] {
+            let part = run(&images[range.clone()], &options.part(range.clone())).unwrap();
+            assert_eq!(part.healthy, whole.healthy.slice(s![range.clone(), .., .., ..]), "{range:?}");
+            assert_eq!(part.maps, whole.maps[range]);
+        }
+        // Told what all images are told, a part has the first images' noise.
+        let wrong = run(&images[2..4], &options);
+        assert!(!seeded || wrong.unwrap().healthy != whole.healthy.slice(s![2..4, .., .., ..]));
+    }
+}
+
+#[test]
+fn calls_are_counted_before_they_are_made() {
+    let images = unit_images(3);
+    for procedure in [
+        Procedure::Paper,
+        Procedure::Ddpm { seed: 7 },
+        Procedure::Reference { clip: false, first_noise: FirstNoise::Seed { seed: 0, first: 0 } },
+    ] {
+        for scale in [0.0, 2.0] {
+            let options = Options { procedure: procedure.clone(), ..options(6, scale) };
+            let calls = options.calls(&linear1000()).unwrap();
+            let found = run(&images, &options).unwrap().timings;
+            assert_eq!(
+                [3 * (calls.encode + calls.decode), 3 * calls.gradient],
+                [found.unet_calls, found.gradient_calls],
+                "{options:?}"
+            );
         }
     }
 }
@@ -95,10 +141,10 @@ fn first_noise_comes_from_its_seed_or_is_brought() {
         let procedure = Procedure::Reference { clip: false, first_noise };
         run(&images, &Options { procedure, ..options(5, 0.0) }).map(|t| t.healthy)
     };
-    let seven = at(FirstNoise::Seed(7)).unwrap();
-    assert_eq!(seven, at(FirstNoise::Seed(7)).unwrap());
-    assert_ne!(seven, at(FirstNoise::Seed(8)).unwrap());
-    let brought = noise::standard_normal(7, (2, 2, 4, 4));
+    let seven = at(FirstNoise::Seed { seed: 7, first: 0 }).unwrap();
+    assert_eq!(seven, at(FirstNoise::Seed { seed: 7, first: 0 }).unwrap());
+    assert_ne!(seven, at(FirstNoise::Seed { seed: 8, first: 0 }).unwrap());
+    let brought = noise::standard_normal(7, 0, (2, 2, 4, 4));
     assert_eq!(seven, at(FirstNoise::Array(brought.clone())).unwrap());
     assert_ne!(brought.index_axis(Axis(0), 0), brought.index_axis(Axis(0), 1));
     let error = at(FirstNoise::Array(brought.slice(s![..1, .., .., ..]).to_owned())).unwrap_err();
@@ -107,7 +153,7 @@ fn first_noise_comes_from_its_seed_or_is_brought() {
 
 #[test]
 fn seeded_noise_is_standard_normal() {
-    let noise = noise::standard_normal(0, (4, 1, 64, 64));
+    let noise = noise::standard_normal(0, 0, (4, 1, 64, 64));
     let mean = f64::from(noise.sum()) / noise.len() as f64;
     let variance = noise.iter().map(|n| (f64::from(*n) - mean).powi(2)).sum::<f64>() / noise.len() as f64;
     // 16,384 samples: five standard errors of mean and variance.
@@ -125,7 +171,7 @@ fn impossible_options_are_refused() {
     );
     let batch = refused(Options { batch: 0, ..options(5, 0.0) });
     assert!(batch.contains("--batch"), "{batch}");
-    let procedure = Procedure::Reference { clip: false, first_noise: FirstNoise::Seed(0) };
+    let procedure = Procedure::Reference { clip: false, first_noise: FirstNoise::Seed { seed: 0, first: 0 } };
     let steps =
         refused(Options { procedure, steps: Steps::Spaced { n: 3, spacing: 1.0 }, ..options(5, 0.0) });
     assert!(steps.contains("--respacing"), "{steps}");

@@ -110,6 +110,14 @@ impl Frame {
         Ok(framed)
     }
 
+    /// A mask [height, width] into the frame: a pixel is set where at least half of it is; outside the image none is.
+    ///
+    /// Errors: [`ImageError::Shape`].
+    pub fn apply_mask(&self, mask: &Array2<bool>) -> Result<Array2<bool>, ImageError> {
+        let plane = mask.mapv(|set| if set { 1.0 } else { 0.0 }).insert_axis(Axis(0));
+        Ok(self.apply(&plane)?.index_axis(Axis(0), 0).mapv(|v| v >= 0.5))
+    }
+
     /// A plane [size, size] (a map, or one channel) back to the source's grid [height, width]: cut out where the
     /// image was padded, else interpolated linearly.
     ///

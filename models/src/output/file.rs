@@ -1,7 +1,7 @@
 //! An output file that appears whole or not at all.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -25,11 +25,7 @@ impl OutputFile {
         }
         let fail = |source| OutputError::new(target, source);
         let target = std::path::absolute(target).map_err(fail)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".partial-");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less what the umask takes
-        let file = builder.tempfile_in(target.parent().unwrap_or(&target)).map_err(fail)?;
+        let file = beside(&target).map_err(fail)?;
         Ok(Self { target, file })
     }
 
@@ -54,4 +50,24 @@ impl OutputFile {
             _ => OutputError::new(&self.target, e.error),
         })
     }
+}
+
+/// Writes the file `target`, whether or not one is there: it is the old one or the new one at any time.
+///
+/// Errors: [`OutputError`]; then it is as it was.
+pub fn replace(target: &Path, bytes: &[u8]) -> Result<(), OutputError> {
+    let fail = |source| OutputError::new(target, source);
+    let target = &std::path::absolute(target).map_err(fail)?;
+    let mut file = beside(target).map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
+    file.persist(target).map(drop).map_err(|e| fail(e.error))
+}
+
+/// A file without a name of its own, on the disk where `target` will stand.
+fn beside(target: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less what the umask takes
+    builder.tempfile_in(target.parent().unwrap_or(target))
 }

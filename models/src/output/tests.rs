@@ -72,6 +72,59 @@ fn what_is_there_is_not_touched() {
 }
 
 #[test]
+fn what_is_finished_is_kept_until_success() {
+    let place = tempfile::tempdir().unwrap();
+    for (case, exists) in [("new", false), ("deep/er", false), ("empty", true)] {
+        let target = place.path().join(case);
+        if exists {
+            fs::create_dir(&target).unwrap();
+        }
+        let beside =
+            target.with_file_name(format!("{}.partial", target.file_name().unwrap().to_string_lossy()));
+        let partial = if exists { target.join("empty.partial") } else { beside };
+        // Nothing was finished: nothing is left.
+        let folder = OutputFolder::resume(&target).unwrap();
+        folder.write("a.txt", b"half").unwrap();
+        drop(folder);
+        assert!(!partial.exists() && target.exists() == exists, "{case}");
+        // One part was, and one run at a time is at work on it.
+        let folder = OutputFolder::resume(&target).unwrap();
+        let kept = folder.kept().unwrap();
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("1"), b"one").unwrap();
+        let error = OutputFolder::resume(&target).unwrap_err();
+        assert!(matches!(error, OutputError::Busy { .. }), "{error:?}");
+        drop(folder);
+        assert_eq!(listing(&partial), ["lock", "parts"], "{case}");
+        // What a killed run was building is not taken for a result.
+        fs::create_dir(partial.join("building-x")).unwrap();
+        fs::write(partial.join("building-x/b.txt"), b"torn").unwrap();
+        let folder = OutputFolder::resume(&target).unwrap();
+        assert_eq!(fs::read(folder.kept().unwrap().join("1")).unwrap(), b"one");
+        folder.write("a.txt", b"a").unwrap();
+        folder.finish().unwrap();
+        assert_eq!(listing(&target), ["a.txt"], "{case}");
+        assert!(!partial.exists(), "{case}");
+    }
+    assert_eq!(listing(place.path()), ["deep", "empty", "new"]);
+}
+
+#[test]
+fn a_folder_of_that_name_that_is_not_ours_is_left_alone() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("out.partial")).unwrap();
+    fs::write(place.path().join("out.partial/mine.txt"), "mine").unwrap();
+    let error = OutputFolder::resume(&place.path().join("out")).unwrap_err();
+    assert!(error.to_string().contains("out.partial': found mine.txt in it"), "{error}");
+    // Without anything to keep it is of no account, in the output itself it is.
+    drop(OutputFolder::create(&place.path().join("out")).unwrap());
+    let inside = place.path().join("out.partial");
+    fs::create_dir(inside.join("out.partial.partial")).unwrap();
+    assert!(matches!(OutputFolder::create(&inside), Err(OutputError::NotEmpty { .. })));
+    assert_eq!(listing(&inside), ["mine.txt", "out.partial.partial"]);
+}
+
+#[test]
 fn a_file_where_a_parent_should_be() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("file"), "").unwrap();

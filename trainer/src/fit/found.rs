@@ -49,7 +49,7 @@ pub(super) fn check(plan: &Plan, step: &Step) -> Result<(), FitError> {
                 ],
             )
         }
-        Work::Bundle | Work::Scores => return Ok(()),
+        Work::Bundle | Work::Fitness | Work::Scores => return Ok(()),
     };
     let made = read(&file)?;
     for (key, expected) in expected {

@@ -65,6 +65,8 @@ pub enum Work {
     },
     /// Writes the bundle.
     Bundle,
+    /// Measures what the cohort looks like, into the bundle.
+    Fitness,
     /// Scores it.
     Scores,
 }
@@ -106,6 +108,7 @@ impl Plan {
             steps.push(paths.train(network, training)?);
         }
         steps.push(paths.bundle(networks));
+        steps.push(paths.fitness());
         steps.extend(test.map(|(cohort, split)| paths.scores(cohort, split)));
         Ok(Self { file: file.to_owned(), output: run.output.clone(), preset, seed: run.seed, steps })
     }
@@ -289,6 +292,26 @@ impl<'a> Paths<'a> {
         let made_of = files.into_iter().chain(made.card.clone()).collect();
         let (work, program) = (Work::Bundle, "anomalens-export");
         Step { name: "bundle", work, program, arguments, begun: result.clone(), result, folder, made_of }
+    }
+
+    fn fitness(&self) -> Step {
+        let (cohort, split) = &self.cohort;
+        let mut arguments = words(&["fitness"]);
+        arguments.push(self.bundle.display().to_string());
+        option(&mut arguments, "--cohort", Some(cohort.display()));
+        option(&mut arguments, "--split", *split);
+        let result = self.bundle.join("fitness.json");
+        Step {
+            name: "fitness",
+            work: Work::Fitness,
+            program: "anomalens-export",
+            arguments,
+            begun: result.clone(),
+            result,
+            folder: self.bundle.clone(),
+            // Nothing: a bundle that is made anew has none, and one that has it is not to be removed for it.
+            made_of: vec![],
+        }
     }
 
     fn scores(&self, cohort: PathBuf, split: Option<&str>) -> Step {

@@ -55,15 +55,18 @@ fn the_command_lines() {
         "bin/anomalens-export bundle --preset demo --unet OUT/ddpm/ddpm.safetensors \
          --classifier OUT/classifier/classifier.safetensors -o OUT/bundle --gate quick --note 'it'\\''s a test' \
          --card card.md",
+        "bin/anomalens-export fitness OUT/bundle --cohort OUT/cohort",
         "bin/anomalens evaluate OUT/test --bundle OUT/bundle --out OUT/scores",
     ];
     assert_eq!(whole, expected);
     let bundle = "bin/anomalens-export bundle --preset tiny --unet OUT/ddpm/ddpm.safetensors \
                   --classifier OUT/classifier/classifier.safetensors -o OUT/bundle --gate full";
+    let fitness = "bin/anomalens-export fitness OUT/bundle --cohort COHORT --split train";
     let expected = [
         "bin/anomalens-train ddpm --preset tiny --cohort COHORT --split train -o OUT/ddpm --seed 0",
         "bin/anomalens-train classifier --preset tiny --cohort COHORT --split train -o OUT/classifier --seed 0",
         bundle,
+        fitness,
     ];
     assert_eq!(least, expected);
     let expected = [
@@ -73,6 +76,7 @@ fn the_command_lines() {
          --checkpoint-every 10 --keep-best --start-from none --validation COHORT --validation-split validation \
          --partner OUT/ddpm/ddpm.safetensors",
         bundle,
+        fitness,
         "bin/anomalens evaluate COHORT --split test --bundle OUT/bundle --out OUT/scores",
     ];
     assert_eq!(more, expected);
@@ -102,6 +106,7 @@ fn the_command_lines_of_a_one_pass_method() {
                 "bin/anomalens-export bundle --preset {preset} --network OUT/{network}/{network}.safetensors \
                  -o OUT/bundle --gate full"
             ),
+            "bin/anomalens-export fitness OUT/bundle --cohort COHORT --split train".to_owned(),
         ];
         assert_eq!(steps.iter().map(line).collect::<Vec<_>>(), expected);
         let error = plan(LEAST, &place, &[&preset_is, "ddpm.iterations=5"]).unwrap_err();

@@ -31,6 +31,13 @@ fn how_far_a_step_is() {
         ("a bundle", &[DDPM, CLASSIFIER, CARD, ("bundle/manifest.json", 3)], "bundle", Complete),
         ("an older bundle", &[DDPM, CLASSIFIER, CARD, ("bundle/manifest.json", 7)], "bundle", Stale),
         ("a bundle, no classifier", &[DDPM, CARD, ("bundle/manifest.json", 3)], "bundle", Stale),
+        ("a bundle of unknown fitness", &[DDPM, CLASSIFIER, CARD, BUNDLE], "fitness", Open),
+        (
+            "a measured bundle",
+            &[DDPM, CLASSIFIER, CARD, ("bundle/fitness.json", 5), BUNDLE],
+            "fitness",
+            Complete,
+        ),
         ("scores begun", &[TEST, BUNDLE, ("scores/parts/settings.json", 2)], "scores", Open),
         (
             "scores begun by an older bundle",
@@ -78,6 +85,10 @@ echo "$name $1" >>"$here/log"
 if [ -e "$here/fails" ] && [ "$(cat "$here/fails")" = "$name" ]; then exit 7; fi
 if [ -e "$here/idle" ] && [ "$(cat "$here/idle")" = "$name" ]; then exit 0; fi
 verb=$1
+if [ "$verb" = fitness ]; then
+    echo >"$2/fitness.json" && echo >"$2/manifest.json"
+    exit
+fi
 while [ $# -gt 0 ]; do
     case $1 in
     -o | --out) out=$2 ;;
@@ -153,6 +164,7 @@ fn steps_are_done_once_and_in_order() {
         "anomalens-train ddpm",
         "anomalens-train classifier",
         "anomalens-export bundle",
+        "anomalens-export fitness",
         "anomalens evaluate",
     ];
 
@@ -204,7 +216,7 @@ fn steps_are_done_once_and_in_order() {
     // A network that is newer: its bundle is made anew, and so are the scores.
     std::thread::sleep(Duration::from_millis(20));
     programs.follow(&whole).unwrap();
-    assert_eq!(programs.log(), [all[3], all[5], all[6]]);
+    assert_eq!(programs.log(), [all[3], all[5], all[6], all[7]]);
 
     // Told to stop before a step begins.
     let stop = AtomicBool::new(true);
@@ -253,7 +265,7 @@ fn the_program_tells_its_plan() {
     let (code, told) = fit(&["--dry-run"]);
     assert_eq!(code, 0, "{told}");
     for part in [
-        "3 steps; nothing is done now",
+        "4 steps; nothing is done now",
         "1. ddpm: to be done\n",
         "bin/anomalens-train ddpm --preset ",
         "parameters: ",
@@ -269,13 +281,13 @@ fn the_program_tells_its_plan() {
 
     let (code, told) = fit(&[]);
     assert_eq!(code, 0, "{told}");
-    for part in ["fit: 1 of 3, ddpm\n", "fit: complete: "] {
+    for part in ["fit: 1 of 4, ddpm\n", "fit: complete: "] {
         assert!(told.contains(part), "expected '{part}' in\n{told}");
     }
     assert!(place.path("out/classifier/classifier.safetensors").exists());
     let (code, told) = fit(&[]);
     let left = told.lines().filter(|line| line.ends_with(" is there")).count();
-    assert_eq!((code, left), (0, 3), "{told}");
+    assert_eq!((code, left), (0, 4), "{told}");
     // Not begun anew with other settings; a wrong file is one of usage.
     let (code, told) = fit(&["--set", "ddpm.batch=3"]);
     assert!(code == 1 && told.contains("batch: found 2, expected 3"), "{told}");

@@ -1,3 +1,4 @@
+use anomalens_models::image::AnomalyMap;
 use ndarray::{Array3, array};
 
 use super::*;

@@ -66,6 +66,7 @@ fn a_mask_comes_back_where_it_was() {
     let f = Frame::fit([128, 128], 32).unwrap();
     let mask = Array2::from_shape_fn((32, 32), |(r, c)| (8..16).contains(&r) && (4..20).contains(&c));
     let expected = Array2::from_shape_fn((128, 128), |(r, c)| (32..64).contains(&r) && (16..80).contains(&c));
+    assert_eq!(f.apply_mask(&expected).unwrap(), mask);
     let found = f.undo_mask(&mask).unwrap();
     let wrong = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
     // Linear interpolation rounds the four corners.
