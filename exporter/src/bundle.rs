@@ -31,7 +31,7 @@ use crate::checkpoint::CheckpointError;
 use crate::gate::{self, Gate, GateError, Subject, Written};
 use crate::gradient::GradientError;
 use crate::held_out::{HeldOut, HeldOutError};
-use crate::lower::{Lowering, MissingParameter, lower, of_params};
+use crate::lower::{Lowering, MissingParameter, WeightsAt, lower, of_params};
 use crate::parts::Part;
 use crate::target::Target;
 
@@ -285,8 +285,7 @@ fn write_graphs(
             &Lowering {
                 target: network.target,
                 precision: network.precision,
-                weights_file: WEIGHTS,
-                locate: &|name| part.location(name).ok(),
+                weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| part.location(name).ok() },
                 metadata: &[
                     ("anomalens.graph", network.file.trim_end_matches(".onnx").to_owned()),
                     ("anomalens.preset", preset.name.clone()),

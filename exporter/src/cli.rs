@@ -4,6 +4,7 @@ mod bundle;
 mod convert;
 mod describe;
 mod fitness;
+mod gradient;
 mod package;
 mod preset;
 mod verify;
@@ -107,6 +108,17 @@ REF holds unet/{x,t,y,out}.npy and classifier/{x,t,y,logits,grad}.npy, either or
 U-Net; grad is the gradient of the sum over n of log p(y_n | x_n, t_n) with respect to x. For a method that makes images healthy
 in one pass it holds network/{x,healthy}.npy.")]
     Verify(VerifyArgs),
+    /// Write the input gradient of an ONNX classifier as ONNX: for guidance, saliency, adversarial examples
+    #[command(after_help = "\
+Examples:
+  anomalens-export gradient classifier.onnx --input x --output logits -o classifier_gradient.onnx
+  anomalens-export gradient noisy.onnx --input x_t --output logits --kind log-prob --class-input y -o gradient.onnx
+  anomalens-export gradient regressor.onnx --input image --output age --kind sum -o gradient.onnx
+
+The new graph takes the network's inputs and, but for `sum`, the class of each sample; it gives the output that was named, and
+`gradient`, in the shape of the input. Any ONNX engine runs it; its weights are inside. What is not supported is named, and then
+nothing is written.")]
+    Gradient(gradient::GradientArgs),
     /// Measure what a bundle's training cohort looks like, so that `anomalens translate` warns of images unlike it
     #[command(after_help = "\
 Examples:
@@ -253,6 +265,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Bundle(args) => bundle::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Gradient(args) => gradient::run(&args),
         Command::Fitness(args) => fitness::run(&args),
         Command::Package(args) => package::run(&args),
     }

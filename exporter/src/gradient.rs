@@ -8,7 +8,13 @@
 //! ONNX Runtime and tract have no automatic differentiation. Because the gradient is an ordinary forward graph, they do
 //! not need any: guidance is one more network to them.
 
+mod of_onnx;
+mod pool;
 mod rules;
+mod tidy;
+
+pub use of_onnx::{GRADIENT, Kind, Wanted, input_gradient};
+pub use tidy::{Tidy, TidyError, tidy};
 
 use anomalens_models::graph::{Builder, DType, Graph, GraphError, Node, NodeId, Op, Primitive, Shape};
 
@@ -37,6 +43,40 @@ pub enum GradientError {
         graph: String,
         /// The input.
         input: String,
+    },
+    /// There is no such input that could be differentiated.
+    #[error("graph '{graph}' has no floating-point input '{found}'; it has {expected}")]
+    NoSuchInput {
+        /// The graph.
+        graph: String,
+        /// Name asked for.
+        found: String,
+        /// Names there are.
+        expected: String,
+    },
+    /// A name that the gradient's graph wants for itself.
+    #[error(
+        "graph '{graph}' has a value '{name}' already; choose another name for the class's input, or rename the model's value"
+    )]
+    Taken {
+        /// The graph.
+        graph: String,
+        /// The name.
+        name: String,
+    },
+    /// The output is not of the shape that this kind of gradient is of.
+    #[error("graph '{graph}', output '{output}': found {found}, expected for {kind}: {expected}")]
+    Output {
+        /// The graph.
+        graph: String,
+        /// The output.
+        output: String,
+        /// Its shape.
+        found: String,
+        /// `log-prob`, …
+        kind: &'static str,
+        /// What it should be.
+        expected: &'static str,
     },
     /// The graph lacks a value that was asked for, or a rule built something that does not fit.
     #[error(transparent)]

@@ -13,7 +13,9 @@
 
 mod call;
 mod error;
+mod images;
 mod microsoft;
+mod norms;
 mod ops;
 mod tensor;
 

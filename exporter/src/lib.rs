@@ -13,6 +13,7 @@ pub mod infer;
 pub mod lower;
 #[rustfmt::skip] // Stays as the generator wrote it.
 pub mod onnx;
+pub mod onnx_gradient;
 pub mod package;
 pub mod parts;
 mod pt;

@@ -17,7 +17,7 @@ mod proto;
 
 pub use precision::of_params;
 
-use anomalens_models::graph::{Graph, Node, Op, Primitive};
+use anomalens_models::graph::{Graph, Node, Op, ParamSource, Primitive};
 use anomalens_models::weights::{Location, Precision};
 
 use crate::onnx::{
@@ -41,15 +41,27 @@ pub struct Lowering<'a> {
     pub target: Target,
     /// What most of the graph computes in.
     pub precision: Precision,
-    /// Name of the weights file, which stands beside the model.
-    pub weights_file: &'a str,
-    /// Place of each parameter in that file, where it is stored as [`of_params`] says; `None` for one that is not there.
-    pub locate: &'a dyn Fn(&str) -> Option<Location>,
+    /// Where the parameters are.
+    pub weights: WeightsAt<'a>,
     /// Keys and values of `metadata_props`.
     pub metadata: &'a [(&'a str, String)],
 }
 
-/// A parameter of the graph is not in the weights file.
+/// Where the parameters of a model are, stored as [`of_params`] says.
+#[derive(Clone, Copy)]
+pub enum WeightsAt<'a> {
+    /// In a file.
+    Beside {
+        /// Its name; it stands beside the model.
+        file: &'a str,
+        /// Place of each parameter in it; `None` for one that is not there.
+        locate: &'a dyn Fn(&str) -> Option<Location>,
+    },
+    /// In the model itself, copied from here.
+    Inside(&'a dyn ParamSource),
+}
+
+/// A parameter of the graph is not where the weights are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "graph '{graph}': parameter '{name}' is not in {file}; write all of the network's weights before its graph"
@@ -77,16 +89,23 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
     for (id, node) in graph.iter() {
         match (&node.op, lowering.target) {
             (Op::Primitive(Primitive::Param(spec)), _) => {
-                let missing = || MissingParameter {
+                let missing = |file: &str| MissingParameter {
                     graph: graph.name().to_owned(),
                     name: spec.name.clone(),
-                    file: lowering.weights_file.to_owned(),
+                    file: file.to_owned(),
                 };
-                let location = (lowering.locate)(&spec.name).ok_or_else(missing)?;
                 let precision = stored[&spec.name];
                 let name = out.make(id, Form::first(precision));
-                let file = lowering.weights_file;
-                out.initializers.push(proto::external(&name, &spec.shape, precision, file, location));
+                out.initializers.push(match lowering.weights {
+                    WeightsAt::Beside { file, locate } => {
+                        let location = locate(&spec.name).ok_or_else(|| missing(file))?;
+                        proto::external(&name, &spec.shape, precision, file, location)
+                    }
+                    WeightsAt::Inside(params) => {
+                        let values = params.param(&spec.name).ok_or_else(|| missing("what was given"))?;
+                        proto::inside(&name, precision, &values)
+                    }
+                });
             }
             (Op::Primitive(op), Target::Portable) => ops::lower(&mut out, id, node, op),
             (Op::Composite(_), Target::Portable) => unreachable!("the graph was expanded"),

@@ -9,7 +9,7 @@ use anomalens_exporter::bundle::{Request, Source, WriteError, write};
 use anomalens_exporter::checkpoint::Checkpoint;
 use anomalens_exporter::compare;
 use anomalens_exporter::gate::{self, Gate, GateError, Subject, Written};
-use anomalens_exporter::lower::{Lowering, lower};
+use anomalens_exporter::lower::{Lowering, WeightsAt, lower};
 use anomalens_exporter::onnx::{ModelProto, tensor_proto};
 use anomalens_exporter::parts::Part;
 use anomalens_exporter::target::Target;
@@ -75,8 +75,7 @@ fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
     let lowering = Lowering {
         target: Target::Portable,
         precision: Precision::F32,
-        weights_file: WEIGHTS,
-        locate: &|name| part.location(name).ok(),
+        weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| part.location(name).ok() },
         metadata: &[],
     };
     lower(graph, &lowering).unwrap().encode_to_vec()

@@ -2,53 +2,32 @@
 
 mod support;
 
-use std::fs::File;
 use std::path::Path;
 
 use anomalens_exporter::compare;
 use anomalens_exporter::gradient::classifier_gradient;
 use anomalens_exporter::import::{import, import_file};
-use anomalens_exporter::lower::{Lowering, lower};
 use anomalens_exporter::onnx::attribute_proto::AttributeType;
 use anomalens_exporter::onnx::tensor_proto::{DataLocation, DataType};
 use anomalens_exporter::onnx::tensor_shape_proto::dimension;
 use anomalens_exporter::onnx::{
     AttributeProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, ValueInfoProto, type_proto,
 };
-use anomalens_exporter::target::Target;
 use anomalens_models::graph::reference::{self, Value};
 use anomalens_models::graph::{DType, Graph, ParamSource, Tensor};
 use anomalens_models::nets;
 use anomalens_models::preset::Method;
-use anomalens_models::weights::{Precision, RandomWeights, Weights, WeightsWriter};
+use anomalens_models::weights::RandomWeights;
 use ndarray::{ArrayD, IxDyn};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use support::load;
+use support::onnx::written;
 
 /// The same operations on the same numbers in f64; only the order of sums differs, over some hundred layers.
 const F64: f64 = 1e-10;
 const BATCH: usize = 2;
-
-/// A graph with random weights, written into `folder`; returns the model.
-fn written(graph: &Graph, weights: &RandomWeights, folder: &Path) -> ModelProto {
-    let path = folder.join("w.safetensors");
-    let mut writer = WeightsWriter::new(File::create(&path).unwrap(), graph.params().to_vec()).unwrap();
-    for param in graph.params() {
-        writer.write(&param.name, weights.param(&param.name).unwrap().as_slice().unwrap()).unwrap();
-    }
-    writer.finish().unwrap();
-    let weights = Weights::open(&path).unwrap();
-    let lowering = Lowering {
-        target: Target::Portable,
-        precision: Precision::F32,
-        weights_file: "w.safetensors",
-        locate: &|name| weights.location(name).ok(),
-        metadata: &[],
-    };
-    lower(graph, &lowering).unwrap()
-}
 
 fn inputs(graph: &Graph) -> Vec<(&str, Value)> {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -166,14 +145,15 @@ fn what_is_not_supported_is_named() {
         vec![StringStringEntryProto { key: Some("location".into()), value: Some("../weights".into()) }];
     let mut short = one_node("Conv", &["x", "w"], vec![]);
     short.graph.as_mut().unwrap().initializer[0].raw_data = Some(vec![0; 7]);
-    let cases: [(&str, ModelProto, &[&str]); 11] = [
+    let cases: [(&str, ModelProto, &[&str]); 12] = [
         (
             "operator",
             one_node("Einsum", &["x"], vec![]),
             &["'block.1/thing'", "Einsum", "MatMul", "NhwcConv"],
         ),
-        ("dilated", conv(ints("dilations", &[2, 2])), &["Conv", "dilations", "[2, 2]"]),
-        ("oblong", conv(ints("strides", &[1, 2])), &["Conv", "strides", "[1, 2]", "same number"]),
+        ("one step", conv(ints("strides", &[2])), &["Conv", "strides", "[2]", "2 numbers"]),
+        ("no step", conv(ints("strides", &[1, 0])), &["Conv", "strides", "[1, 0]", "at least 1"]),
+        ("backwards", conv(ints("pads", &[-1, 0, 0, 0])), &["Conv", "pads", "[-1, 0, 0, 0]", "0 to 65535"]),
         ("unknown attribute", conv(ints("twist", &[1])), &["Conv", "twist", "kernel_shape"]),
         ("no operand", one_node("Conv", &["x"], vec![]), &["operand 1", "found nothing"]),
         ("unknown operand", one_node("Sqrt", &["z"], vec![]), &["operand 0", "'z'", "earlier node"]),

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use anomalens_models::graph::{Composite, Constant, Graph, Node, Op, ParamSpec, Primitive};
+use anomalens_models::graph::{Composite, Constant, Graph, Node, Op, ParamSpec, Primitive, Window};
 use tch::{Kind, TchError, Tensor};
 
 /// Numbers that products are computed in.
@@ -229,6 +229,11 @@ impl Reader<'_> {
             P::Sign => x(0).f_sign()?,
             P::Cos => x(0).f_cos()?,
             P::Sin => x(0).f_sin()?,
+            P::Abs => x(0).f_abs()?,
+            P::Log => x(0).f_log()?,
+            P::Erf => x(0).f_erf()?,
+            P::Pow { exponent } => x(0).f_pow_tensor_scalar(f64::from(*exponent))?,
+            P::Clip { min, max } => x(0).f_clamp(f64::from(*min), f64::from(*max))?,
             P::Softmax { axis } => x(0).f_softmax(*axis as i64, Kind::Float)?,
             P::LogSoftmax { axis } => x(0).f_log_softmax(*axis as i64, Kind::Float)?,
             P::InstanceNormalization { epsilon } => x(0).f_instance_norm(
@@ -243,29 +248,50 @@ impl Reader<'_> {
             )?,
             P::Gemm => product(0).f_linear(&product(1), Some(&product(2)))?,
             P::MatMul => product(0).f_matmul(&product(1))?,
-            P::Conv { stride, pad } => {
-                let (stride, pad) = (*stride as i64, *pad as i64);
-                product(0).f_conv2d(
+            P::Conv { window, groups } => {
+                let (x, pads) = match even(window) {
+                    Some(pads) => (product(0), pads),
+                    None => (framed(&product(0), window, 0.0)?, [0, 0]),
+                };
+                x.f_conv2d(
                     &product(1),
                     Some(&product(2)),
-                    [stride, stride],
-                    [pad, pad],
-                    [1, 1],
-                    1,
+                    two(window.strides),
+                    pads,
+                    two(window.dilations),
+                    *groups as i64,
                 )?
             }
-            P::ConvTranspose { stride, pad, output_padding } => product(0).f_conv_transpose2d(
-                &product(1),
-                None::<Tensor>,
-                [*stride as i64; 2],
-                [*pad as i64; 2],
-                output_padding.map(|p| p as i64),
-                1,
-                [1, 1],
+            P::ConvTranspose { window, groups, output_padding } => {
+                let pads = even(window);
+                let y = product(0).f_conv_transpose2d(
+                    &product(1),
+                    None::<Tensor>,
+                    two(window.strides),
+                    pads.unwrap_or([0, 0]),
+                    two(*output_padding),
+                    *groups as i64,
+                    two(window.dilations),
+                )?;
+                let side = |axis: usize| node.ty.shape.len(axis).expect("only the batch is open") as i64;
+                match pads {
+                    Some(_) => y,
+                    None => {
+                        let rows = y.f_narrow(2, window.pads[0] as i64, side(2))?;
+                        rows.f_narrow(3, window.pads[1] as i64, side(3))?
+                    }
+                }
+            }
+            P::MaxPool { kernel, window } => framed(x(0), window, f64::NEG_INFINITY)?.f_max_pool2d(
+                two(*kernel),
+                two(window.strides),
+                [0, 0],
+                two(window.dilations),
+                false,
             )?,
-            P::AveragePool { size } => {
-                let size = [*size as i64; 2];
-                x(0).f_avg_pool2d(size, size, [0, 0], false, true, None)?
+            P::AveragePool { kernel, window } => {
+                let (kernel, strides) = (two(*kernel), two(window.strides));
+                framed(x(0), window, 0.0)?.f_avg_pool2d(kernel, strides, [0, 0], false, true, None)?
             }
             P::Resize { factor } => {
                 let (height, width) = (node.ty.shape.len(2), node.ty.shape.len(3));
@@ -276,13 +302,15 @@ impl Reader<'_> {
             P::Reshape { shape: to } => x(0).f_reshape(shape(to))?,
             P::Transpose { perm } => x(0).f_permute(axes(perm))?,
             P::Concat { axis } => Tensor::f_cat(args, *axis as i64)?,
-            P::Slice { axis, start, end } => x(0).f_slice(*axis as i64, *start as i64, *end as i64, 1)?,
-            P::Pad { axis, before, after } => {
+            P::Slice { axis, start, end, step } => {
+                x(0).f_slice(*axis as i64, *start as i64, *end as i64, *step as i64)?
+            }
+            P::Pad { axis, before, after, value } => {
                 // From the last axis backwards, two numbers an axis.
                 let mut pad = vec![0; 2 * (x(0).dim() - axis)];
                 let n = pad.len();
                 (pad[n - 2], pad[n - 1]) = (*before as i64, *after as i64);
-                x(0).f_constant_pad_nd(pad)?
+                x(0).f_pad(pad, "constant", Some(f64::from(*value)))?
             }
             P::Expand { shape: to } => {
                 let mut size = shape(to);
@@ -291,6 +319,7 @@ impl Reader<'_> {
             }
             P::ReduceSum { axes: over } => x(0).f_sum_dim_intlist(axes(over), true, None)?,
             P::ReduceMean { axes: over } => x(0).f_mean_dim(axes(over), true, None)?,
+            P::ReduceMax { axes: over } => x(0).f_amax(axes(over), true)?,
             P::Gather => x(0).f_index_select(0, x(1))?,
             P::OneHot { depth } => x(0).f_one_hot(*depth as i64)?.f_to_kind(Kind::Float)?,
         })
@@ -334,6 +363,25 @@ fn pair(
         (false, true) => op(&args[0].f_to_kind(Kind::BFloat16)?, args[1]),
         (true, true) | (false, false) => op(args[0], args[1]),
     }
+}
+
+/// The border of a window, rows and columns, where it is the same on opposite sides: libtorch knows no other.
+fn even(window: &Window) -> Option<[i64; 2]> {
+    let [top, left, bottom, right] = window.pads;
+    (top == bottom && left == right).then_some(two([top, left]))
+}
+
+/// An image within the border of a window.
+fn framed(x: &Tensor, window: &Window, value: f64) -> Result<Tensor, TchError> {
+    let [top, left, bottom, right] = window.pads.map(|pad| pad as i64);
+    match window.pads {
+        [0, 0, 0, 0] => Ok(x.shallow_clone()),
+        _ => x.f_pad([left, right, top, bottom], "constant", Some(value)),
+    }
+}
+
+fn two(numbers: [usize; 2]) -> [i64; 2] {
+    numbers.map(|n| n as i64)
 }
 
 fn axes(axes: &[usize]) -> Vec<i64> {

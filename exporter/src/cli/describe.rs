@@ -39,7 +39,8 @@ fn print(description: &Description) {
     );
 }
 
-fn mib(bytes: u64) -> f64 {
+/// Bytes in units of 2²⁰.
+pub(super) fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1 << 20) as f64
 }
 

@@ -28,7 +28,7 @@ use prost::Message;
 
 use super::{GateError, Subject, Written, next, short_name};
 use crate::held_out::HeldOut;
-use crate::lower::{Lowering, lower};
+use crate::lower::{Lowering, WeightsAt, lower};
 use crate::target::Target;
 
 /// Steps of each loop: as many as the demo's presets take, and enough for an error to add up.
@@ -115,8 +115,7 @@ fn write_plain(folder: &Path, unet: &Subject<'_>) -> Result<(), GateError> {
         &Lowering {
             target: Target::Portable,
             precision: Precision::F32,
-            weights_file: WEIGHTS,
-            locate: &|name| weights.location(name).ok(),
+            weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| weights.location(name).ok() },
             metadata: &[],
         },
     )?;

@@ -2,9 +2,9 @@
 //!
 //! Notation: g is the cotangent of the value y that a node made; a rule returns the cotangent of one operand.
 
-use anomalens_models::graph::{Builder, NodeId, Primitive, Shape};
+use anomalens_models::graph::{Builder, NodeId, Primitive, Shape, Window};
 
-use super::{GradientError, Step};
+use super::{GradientError, Step, pool};
 
 /// Integers and the leaves that are not inputs.
 const INTEGER: &str = "its operand is an integer";
@@ -80,6 +80,32 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             let part = b.mul(g, square)?;
             b.sub(g, part)?
         }
+        P::Abs => {
+            let sign = b.primitive(P::Sign, &[x(0)])?;
+            b.mul(g, sign)?
+        }
+        P::Log => b.div(g, x(0))?,
+        // d erf x = 2/√π e^−x² dx.
+        P::Erf => {
+            let square = b.mul(x(0), x(0))?;
+            let minus = b.scale(square, -1.0)?;
+            let bell = b.primitive(P::Exp, &[minus])?;
+            let slope = b.scale(bell, std::f64::consts::FRAC_2_SQRT_PI)?;
+            b.mul(g, slope)?
+        }
+        P::Pow { exponent } => {
+            let less = b.primitive(P::Pow { exponent: exponent - 1.0 }, &[x(0)])?;
+            let slope = b.scale(less, f64::from(*exponent))?;
+            b.mul(g, slope)?
+        }
+        // Where x was cut, it differs from y; at the bounds themselves it passes, as in PyTorch's clamp.
+        P::Clip { .. } => {
+            let cut = b.sub(x(0), y)?;
+            let sign = b.primitive(P::Sign, &[cut])?;
+            let cut = b.mul(sign, sign)?;
+            let part = b.mul(g, cut)?;
+            b.sub(g, part)?
+        }
         P::Cos => {
             let sin = b.primitive(P::Sin, &[x(0)])?;
             let part = b.mul(g, sin)?;
@@ -96,9 +122,13 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             perm.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
             b.primitive(P::Transpose { perm: inverse }, &[g])?
         }
-        P::Slice { axis, start, end } => {
+        P::Slice { axis, start, end, step: 1 } => {
             let after = shape(b, 0).len(*axis).expect("not the batch") - end;
-            b.primitive(P::Pad { axis: *axis, before: *start, after }, &[g])?
+            b.pad(g, *axis, *start, after)?
+        }
+        P::Slice { axis, start, step, .. } => {
+            let side = shape(b, 0).len(*axis).expect("not the batch");
+            pool::place(b, &[(*start, g)], *axis, *step, side)?
         }
         P::Pad { axis, before, .. } => {
             let len = shape(b, 0).len(*axis).expect("not the batch");
@@ -116,6 +146,16 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             let count: usize = axes.iter().filter_map(|&a| shape(b, 0).len(a)).product();
             let share = b.scale(g, 1.0 / count as f64)?;
             b.primitive(P::Expand { shape: shape(b, 0) }, &[share])?
+        }
+        // Those that are the greatest share it, as in PyTorch's amax.
+        P::ReduceMax { axes } => {
+            let below = b.sub(y, x(0))?;
+            let below = b.primitive(P::Sign, &[below])?;
+            let one = b.scalar(1.0);
+            let greatest = b.sub(one, below)?;
+            let count = b.sum(greatest, axes)?;
+            let share = b.div(g, count)?;
+            b.mul(greatest, share)?
         }
 
         // dsₖ = sₖ(dxₖ − Σⱼ sⱼ dxⱼ).
@@ -146,30 +186,41 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             return unbroadcast(b, step, part, i);
         }
         P::Gemm if i == 0 => b.matmul(g, x(1))?,
-        P::Conv { stride, pad } if i == 0 => {
+        P::Conv { window, groups } if i == 0 => {
             let (image, kernel) = (shape(b, 0), shape(b, 1));
             // Rows at the end that no step of the convolution reached.
-            let rest = [2, 3].map(|axis| {
-                let side = image.len(axis).expect("not the batch") + 2 * pad;
-                (side - kernel.len(2).expect("a parameter")) % stride
+            let rest = [0, 1].map(|direction| {
+                let len = |shape: &Shape| shape.len(2 + direction).expect("not the batch");
+                window.outputs(direction, len(&image), len(&kernel)).expect("checked when built").1
             });
-            b.primitive(P::ConvTranspose { stride: *stride, pad: *pad, output_padding: rest }, &[g, x(1)])?
+            let adjoint = P::ConvTranspose { window: *window, groups: *groups, output_padding: rest };
+            b.primitive(adjoint, &[g, x(1)])?
         }
-        P::ConvTranspose { stride, pad, .. } if i == 0 => {
+        P::ConvTranspose { window, groups, .. } if i == 0 => {
             let bias = b.vector(vec![0.0; shape(b, 1).len(0).expect("a parameter")]);
-            b.primitive(P::Conv { stride: *stride, pad: *pad }, &[g, x(1), bias])?
+            b.primitive(P::Conv { window: *window, groups: *groups }, &[g, x(1), bias])?
         }
         P::Gemm | P::Conv { .. } | P::ConvTranspose { .. } => return none(PARAMETER),
+        P::MaxPool { kernel, window } => pool::max(b, [x(0), y, g], *kernel, window)?,
         // Every pixel of a block got the same share.
-        P::AveragePool { size } => {
+        P::AveragePool { kernel: [size, width], window }
+            if size == width && *window == Window::blocks([*size; 2]) && covers(b, x(0), y, *size) =>
+        {
             let share = b.scale(g, 1.0 / (size * size) as f64)?;
             b.primitive(P::Resize { factor: *size }, &[share])?
         }
+        P::AveragePool { kernel, window } => pool::average(b, [x(0), g], *kernel, window)?,
         P::Resize { factor } => {
-            let mean = b.primitive(P::AveragePool { size: *factor }, &[g])?;
+            let op = P::AveragePool { kernel: [*factor; 2], window: Window::blocks([*factor; 2]) };
+            let mean = b.primitive(op, &[g])?;
             b.scale(mean, (factor * factor) as f64)?
         }
     })
+}
+
+/// Whether blocks of a side cover an image whole.
+fn covers(b: &Builder, image: NodeId, blocks: NodeId, side: usize) -> bool {
+    [2, 3].iter().all(|&axis| b.shape(image).len(axis) == b.shape(blocks).len(axis).map(|len| len * side))
 }
 
 /// dx = (g − mean(g) − y · mean(g · y)) / √(variance + eps): the mean and the variance depend on every x.

@@ -122,6 +122,15 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// One floating-point value that is stored in the model, e.g. a bound; `default` where it is left out.
+    pub(super) fn number(&mut self, operand: usize, default: f32) -> Result<f32, ImportError> {
+        match self.floats(operand)?.as_deref() {
+            None => Ok(default),
+            Some(&[value]) => Ok(value),
+            Some(values) => Err(self.bad(operand, format!("{} values", values.len()), "one value")),
+        }
+    }
+
     pub(super) fn bad(&self, operand: usize, found: String, supported: &str) -> ImportError {
         ImportError::Operand { place: self.place.clone(), operand, found, supported: supported.to_owned() }
     }

@@ -6,7 +6,8 @@ use anomalens_models::graph::{Composite, NodeId, Primitive, Shape};
 
 use super::ImportError;
 use super::call::Call;
-use super::ops::{self, Values};
+use super::images;
+use super::ops::Values;
 
 /// The domain of ONNX Runtime's own operators.
 pub(super) const DOMAIN: &str = "com.microsoft";
@@ -14,7 +15,7 @@ pub(super) const DOMAIN: &str = "com.microsoft";
 /// `X` `[N, H, W, I]`, `W` `[O, k, k, I]`, `B` `[O]` → `[N, H', W', O]`.
 pub(super) fn conv(c: &mut Call<'_>) -> Values {
     let (x, weight) = (image(c, 0)?, image(c, 1)?);
-    let y = ops::conv(c, x, weight)?;
+    let y = images::conv(c, x, weight)?;
     Ok(vec![c.channels_last(y[0])?])
 }
 

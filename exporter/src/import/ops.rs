@@ -3,7 +3,7 @@
 use anomalens_models::graph::{DType, NodeId, Primitive, Shape};
 
 use super::call::{Call, place};
-use super::{ImportError, microsoft};
+use super::{ImportError, images, microsoft, norms};
 use crate::onnx::tensor_proto::DataType;
 use crate::onnx::{GraphProto, NodeProto};
 
@@ -39,6 +39,7 @@ const fn ms(
 static OPS: &[Op] = &[
     op("Constant", &["value"], |c| c.store().map(|()| vec![])),
     op("Identity", &[], |c| Ok(vec![c.operand(0)?])),
+    op("Dropout", &["seed"], |c| Ok(vec![c.operand(0)?])),
     op("Add", &[], |c| same(c, Primitive::Add, 2)),
     op("Sub", &[], |c| same(c, Primitive::Sub, 2)),
     op("Mul", &[], |c| same(c, Primitive::Mul, 2)),
@@ -55,6 +56,37 @@ static OPS: &[Op] = &[
     op("Sign", &[], |c| same(c, Primitive::Sign, 1)),
     op("Cos", &[], |c| same(c, Primitive::Cos, 1)),
     op("Sin", &[], |c| same(c, Primitive::Sin, 1)),
+    op("Abs", &[], |c| same(c, Primitive::Abs, 1)),
+    op("Log", &[], |c| same(c, Primitive::Log, 1)),
+    op("Erf", &[], |c| same(c, Primitive::Erf, 1)),
+    op("Neg", &[], |c| {
+        let x = c.operand(0)?;
+        Ok(vec![c.build(|b| b.scale(x, -1.0))?])
+    }),
+    op("Pow", &[], pow),
+    op("Clip", &[], |c| {
+        let x = c.operand(0)?;
+        let min = c.number(1, f32::NEG_INFINITY)?;
+        let max = c.number(2, f32::INFINITY)?;
+        Ok(vec![c.primitive(Primitive::Clip { min, max }, &[x])?])
+    }),
+    op("HardSigmoid", &["alpha", "beta"], |c| {
+        let (x, alpha, beta) = (c.operand(0)?, c.float("alpha", 0.2), c.float("beta", 0.5));
+        Ok(vec![hard_sigmoid(c, x, alpha, beta)?])
+    }),
+    op("HardSwish", &[], |c| {
+        let x = c.operand(0)?;
+        let gate = hard_sigmoid(c, x, 1.0 / 6.0, 0.5)?;
+        Ok(vec![c.primitive(Primitive::Mul, &[x, gate])?])
+    }),
+    op("Elu", &["alpha"], elu),
+    op("PRelu", &[], |c| {
+        let (x, slope) = (c.operand(0)?, c.operand(1)?);
+        let (above, below) = halves(c, x)?;
+        let below = c.primitive(Primitive::Mul, &[below, slope])?;
+        Ok(vec![c.primitive(Primitive::Add, &[above, below])?])
+    }),
+    op("Gelu", &["approximate"], gelu),
     op("MatMul", &[], |c| same(c, Primitive::MatMul, 2)),
     op("Cast", &["to"], cast),
     op("Softmax", &["axis"], |c| softmax(c, |axis| Primitive::Softmax { axis })),
@@ -71,25 +103,44 @@ static OPS: &[Op] = &[
     op("ReduceMean", &["axes", "keepdims", "noop_with_empty_axes"], |c| {
         reduce(c, |axes| Primitive::ReduceMean { axes })
     }),
+    op("ReduceMax", &["axes", "keepdims", "noop_with_empty_axes"], |c| {
+        reduce(c, |axes| Primitive::ReduceMax { axes })
+    }),
+    op("GlobalAveragePool", &[], |c| {
+        let (x, axes) = image_axes(c)?;
+        Ok(vec![c.primitive(Primitive::ReduceMean { axes }, &[x])?])
+    }),
+    op("GlobalMaxPool", &[], |c| {
+        let (x, axes) = image_axes(c)?;
+        Ok(vec![c.primitive(Primitive::ReduceMax { axes }, &[x])?])
+    }),
+    op("Flatten", &["axis"], flatten),
     op("Gather", &["axis"], gather),
     op("OneHot", &["axis"], one_hot),
-    op("InstanceNormalization", &["epsilon"], instance_normalization),
+    op("InstanceNormalization", &["epsilon"], norms::instance),
+    op("BatchNormalization", &["epsilon", "momentum", "training_mode"], norms::batch),
+    op("LayerNormalization", &["axis", "epsilon", "stash_type"], norms::layer),
     op("Gemm", &["alpha", "beta", "transA", "transB"], gemm),
     op("Conv", &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], |c| {
         let (x, weight) = (c.operand(0)?, c.operand(1)?);
-        conv(c, x, weight)
+        images::conv(c, x, weight)
     }),
     op(
         "ConvTranspose",
         &["auto_pad", "dilations", "group", "kernel_shape", "output_padding", "pads", "strides"],
-        conv_transpose,
+        images::conv_transpose,
+    ),
+    op(
+        "MaxPool",
+        &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"],
+        images::max_pool,
     ),
     op(
         "AveragePool",
         &["auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"],
-        average_pool,
+        images::average_pool,
     ),
-    op("Resize", &["coordinate_transformation_mode", "mode", "nearest_mode"], resize),
+    op("Resize", &["coordinate_transformation_mode", "mode", "nearest_mode"], images::resize),
     ms("NhwcConv", &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], microsoft::conv),
     ms("GroupNorm", &["activation", "channels_last", "epsilon", "groups"], microsoft::group_norm),
     ms("SkipGroupNorm", &["activation", "channels_last", "epsilon", "groups"], microsoft::skip_group_norm),
@@ -156,22 +207,25 @@ fn slice(c: &mut Call<'_>) -> Values {
     let mut x = c.operand(0)?;
     let (starts, ends) = (c.some_ints(1)?, c.some_ints(2)?);
     let axes = c.ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    if let Some(steps) = c.ints(4)?
-        && steps.iter().any(|step| *step != 1)
-    {
-        return Err(c.bad(4, format!("steps {steps:?}"), "steps of 1"));
+    let steps = c.ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    if steps.iter().any(|step| *step < 1) {
+        return Err(c.bad(4, format!("steps {steps:?}"), "steps of at least 1"));
     }
-    if axes.len() != starts.len() || ends.len() != starts.len() {
+    if [axes.len(), ends.len(), steps.len()] != [starts.len(); 3] {
         return Err(c.bad(1, format!("{} starts, {} ends", starts.len(), ends.len()), "one of each an axis"));
     }
-    for ((start, end), axis) in starts.into_iter().zip(ends).zip(axes) {
+    for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
         let shape = c.shape(x);
         let axis = c.axis("axes", axis, shape.rank())?;
         let len = shape.len(axis).ok_or_else(|| c.bad(3, "the batch".into(), "other axes than the batch"))?;
         // Negative places count from the end, and what lies beyond it is cut.
-        let at =
-            |place: i64| (if place < 0 { place + len as i64 } else { place }).clamp(0, len as i64) as usize;
-        x = c.primitive(Primitive::Slice { axis, start: at(start), end: at(end) }, &[x])?;
+        let at = |place: i64| {
+            (if place < 0 { place.saturating_add(len as i64) } else { place }).clamp(0, len as i64) as usize
+        };
+        x = c.primitive(
+            Primitive::Slice { axis, start: at(start), end: at(end), step: step as usize },
+            &[x],
+        )?;
     }
     Ok(vec![x])
 }
@@ -180,11 +234,7 @@ fn pad(c: &mut Call<'_>) -> Values {
     c.only_text("mode", "constant", "constant")?;
     let mut x = c.operand(0)?;
     let pads = c.some_ints(1)?;
-    if let Some(value) = c.floats(2)?
-        && value != [0.0]
-    {
-        return Err(c.bad(2, format!("{value:?}"), "zeros"));
-    }
+    let value = c.number(2, 0.0)?;
     let rank = c.shape(x).rank();
     let axes = c.ints(3)?.unwrap_or_else(|| (0..rank as i64).collect());
     if pads.len() != 2 * axes.len() {
@@ -197,7 +247,7 @@ fn pad(c: &mut Call<'_>) -> Values {
         };
         let (before, after) = (usize::from(before), usize::from(after));
         if before + after > 0 {
-            x = c.primitive(Primitive::Pad { axis, before, after }, &[x])?;
+            x = c.primitive(Primitive::Pad { axis, before, after, value }, &[x])?;
         }
     }
     Ok(vec![x])
@@ -247,25 +297,6 @@ fn one_hot(c: &mut Call<'_>) -> Values {
     }
 }
 
-/// The graph's primitive has neither scale nor shift: both are one more step each, unless they do nothing.
-fn instance_normalization(c: &mut Call<'_>) -> Values {
-    let x = c.operand(0)?;
-    let mut y = c.primitive(Primitive::InstanceNormalization { epsilon: c.float("epsilon", 1e-5) }, &[x])?;
-    let shape = c.shape(x);
-    let mut per_channel = vec![1; shape.rank() - 1];
-    per_channel[0] = shape.len(1).unwrap_or(1);
-    for (operand, neutral, op) in [(1, 1.0, Primitive::Mul), (2, 0.0, Primitive::Add)] {
-        let values = c.floats(operand)?.unwrap_or_default();
-        if values.iter().any(|v| *v != neutral) {
-            let parameter = c.operand(operand)?;
-            let shape = Shape::fixed(&per_channel);
-            let parameter = c.primitive(Primitive::Reshape { shape }, &[parameter])?;
-            y = c.primitive(op, &[y, parameter])?;
-        }
-    }
-    Ok(vec![y])
-}
-
 fn gemm(c: &mut Call<'_>) -> Values {
     c.only("transA", 0, 0)?;
     for name in ["alpha", "beta"] {
@@ -277,100 +308,102 @@ fn gemm(c: &mut Call<'_>) -> Values {
     if c.int("transB", 0) == 0 {
         weight = c.primitive(Primitive::Transpose { perm: vec![1, 0] }, &[weight])?;
     }
-    let bias = bias(c, c.shape(weight).len(0))?;
+    let bias = images::bias(c, c.shape(weight).len(0))?;
     Ok(vec![c.primitive(Primitive::Gemm, &[x, weight, bias])?])
 }
 
-/// The third operand, or zeros where it is left out.
-fn bias(c: &mut Call<'_>, len: Option<usize>) -> Result<NodeId, ImportError> {
-    match c.optional(2)? {
-        Some(bias) => Ok(bias),
-        None => c.build(|b| Ok(b.vector(vec![0.0; len.unwrap_or(0)]))),
-    }
+/// αx + β, cut to what a probability can be.
+fn hard_sigmoid(c: &mut Call<'_>, x: NodeId, alpha: f32, beta: f32) -> Result<NodeId, ImportError> {
+    let line = c.build(|b| {
+        let (scaled, shift) = (b.scale(x, f64::from(alpha))?, b.scalar(f64::from(beta)));
+        b.add(scaled, shift)
+    })?;
+    c.primitive(Primitive::Clip { min: 0.0, max: 1.0 }, &[line])
 }
 
-/// Stride and padding of a convolution of the kind that the graph has: square, dense, padded alike on all sides.
-fn window(c: &Call<'_>, kernel: &Shape) -> Result<[usize; 2], ImportError> {
-    c.only_text("auto_pad", "NOTSET", "NOTSET")?;
-    c.only("group", 1, 1)?;
-    let alike = |name: &str, default: i64, count: usize| match c.int_list(name) {
-        None => Ok(default),
-        Some(list) if list.len() == count && list.iter().all(|v| *v == list[0]) => Ok(list[0]),
-        Some(_) => Err(c.unsupported(name, "the same number in every direction")),
-    };
-    if alike("dilations", 1, 2)? != 1 {
-        return Err(c.unsupported("dilations", "1"));
-    }
-    let side = alike("kernel_shape", -1, 2)?;
-    if side >= 0 && kernel.len(2) != usize::try_from(side).ok() {
-        return Err(c.unsupported("kernel_shape", &format!("the sides of the weights {kernel}")));
-    }
-    let number = |name: &str, value: i64| {
-        u16::try_from(value).map(usize::from).map_err(|_| c.unsupported(name, "a number from 0 to 65535"))
-    };
-    Ok([number("strides", alike("strides", 1, 2)?)?, number("pads", alike("pads", 0, 4)?)?])
+/// max(x, 0) and min(x, 0); at 0 the slope is the second's, as in PyTorch's units of two halves.
+fn halves(c: &mut Call<'_>, x: NodeId) -> Result<(NodeId, NodeId), ImportError> {
+    let below = Primitive::Clip { min: f32::NEG_INFINITY, max: 0.0 };
+    Ok((c.primitive(Primitive::Relu, &[x])?, c.primitive(below, &[x])?))
 }
 
-/// A convolution of an image `[N, I, H, W]` by weights `[O, I, k, k]`; the bias is the node's third operand.
-pub(super) fn conv(c: &mut Call<'_>, x: NodeId, weight: NodeId) -> Values {
-    let kernel = c.shape(weight);
-    let [stride, pad] = window(c, &kernel)?;
-    let bias = bias(c, kernel.len(0))?;
-    Ok(vec![c.primitive(Primitive::Conv { stride, pad }, &[x, weight, bias])?])
+/// x above 0, α(eˣ − 1) below.
+fn elu(c: &mut Call<'_>) -> Values {
+    let (x, alpha) = (c.operand(0)?, f64::from(c.float("alpha", 1.0)));
+    let (above, below) = halves(c, x)?;
+    let grown = c.primitive(Primitive::Exp, &[below])?;
+    let y = c.build(|b| {
+        let one = b.scalar(1.0);
+        let less = b.sub(grown, one)?;
+        let scaled = b.scale(less, alpha)?;
+        b.add(above, scaled)
+    })?;
+    Ok(vec![y])
 }
 
-fn conv_transpose(c: &mut Call<'_>) -> Values {
-    let (x, weight) = (c.operand(0)?, c.operand(1)?);
-    let kernel = c.shape(weight);
-    let [stride, pad] = window(c, &kernel)?;
-    let extra = c.int_list("output_padding").unwrap_or(vec![0, 0]);
-    let extra: Vec<usize> = extra.iter().filter_map(|&v| usize::try_from(v).ok()).collect();
-    let output_padding = <[usize; 2]>::try_from(extra)
-        .map_err(|_| c.unsupported("output_padding", "two numbers, not negative"))?;
-    let y = c.primitive(Primitive::ConvTranspose { stride, pad, output_padding }, &[x, weight])?;
-    let Some(bias) = c.optional(2)? else { return Ok(vec![y]) };
-    let per_channel = Shape::fixed(&[kernel.len(1).unwrap_or(0), 1, 1]);
-    let bias = c.primitive(Primitive::Reshape { shape: per_channel }, &[bias])?;
-    Ok(vec![c.primitive(Primitive::Add, &[y, bias])?])
-}
-
-fn average_pool(c: &mut Call<'_>) -> Values {
-    c.only_text("auto_pad", "NOTSET", "NOTSET")?;
-    c.only("ceil_mode", 0, 0)?;
-    for (name, only) in [("dilations", 1), ("pads", 0)] {
-        if c.int_list(name).is_some_and(|list| list.iter().any(|v| *v != only)) {
-            return Err(c.unsupported(name, &only.to_string()));
-        }
-    }
+/// x Φ(x) with the normal distribution Φ, or its approximation by a tanh (Hendrycks and Gimpel 2016).
+fn gelu(c: &mut Call<'_>) -> Values {
     let x = c.operand(0)?;
-    match (c.int_list("kernel_shape").as_deref(), c.int_list("strides").as_deref()) {
-        (Some(&[size, width]), Some(&[down, right])) if size > 0 && [width, down, right] == [size; 3] => {
-            Ok(vec![c.primitive(Primitive::AveragePool { size: size as usize }, &[x])?])
+    let inner = match c.string("approximate", "none").as_str() {
+        "none" => {
+            let scaled = c.build(|b| b.scale(x, std::f64::consts::FRAC_1_SQRT_2))?;
+            c.primitive(Primitive::Erf, &[scaled])?
         }
-        _ => Err(c.unsupported("kernel_shape", "a square, moved by its own side")),
-    }
+        "tanh" => {
+            let line = c.build(|b| {
+                let square = b.mul(x, x)?;
+                let cube = b.mul(square, x)?;
+                let part = b.scale(cube, 0.044_715)?;
+                let sum = b.add(x, part)?;
+                b.scale(sum, (2.0 / std::f64::consts::PI).sqrt())
+            })?;
+            c.primitive(Primitive::Tanh, &[line])?
+        }
+        _ => return Err(c.unsupported("approximate", "'none' and 'tanh'")),
+    };
+    let y = c.build(|b| {
+        let one = b.scalar(1.0);
+        let sum = b.add(inner, one)?;
+        let half = b.scale(x, 0.5)?;
+        b.mul(half, sum)
+    })?;
+    Ok(vec![y])
 }
 
-/// Nearest-neighbour enlargement of the two image axes, which stand last or, channels being last, in the middle.
-fn resize(c: &mut Call<'_>) -> Values {
-    c.only_text("mode", "nearest", "nearest")?;
-    c.only_text("coordinate_transformation_mode", "half_pixel", "asymmetric")?;
-    c.only_text("nearest_mode", "round_prefer_floor", "floor")?;
-    let (x, scales) = (c.operand(0)?, c.floats(2)?.unwrap_or_default());
-    let whole = |f: f32| (1.0..=1024.0).contains(&f) && f.fract() == 0.0;
-    match scales[..] {
-        [1.0, 1.0, f, g] if f == g && whole(f) => {
-            Ok(vec![c.primitive(Primitive::Resize { factor: f as usize }, &[x])?])
+/// A fixed power; small whole ones, and roots, by products, which are exact for negative values too.
+fn pow(c: &mut Call<'_>) -> Values {
+    let x = c.operand(0)?;
+    let exponent = c.number(1, 1.0)?;
+    let y = match exponent {
+        1.0 => x,
+        2.0 => c.primitive(Primitive::Mul, &[x, x])?,
+        3.0 => {
+            let square = c.primitive(Primitive::Mul, &[x, x])?;
+            c.primitive(Primitive::Mul, &[square, x])?
         }
-        [1.0, f, g, 1.0] if f == g && whole(f) && c.shape(x).rank() == 4 => {
-            let x = c.channels_first(x)?;
-            let y = c.primitive(Primitive::Resize { factor: f as usize }, &[x])?;
-            Ok(vec![c.channels_last(y)?])
-        }
-        _ => Err(c.bad(
-            2,
-            format!("scales {scales:?}"),
-            "one whole factor for both sides of an image [N, C, H, W]",
-        )),
+        0.5 => c.primitive(Primitive::Sqrt, &[x])?,
+        exponent => c.primitive(Primitive::Pow { exponent }, &[x])?,
+    };
+    Ok(vec![y])
+}
+
+/// An image `[N, C, …]` and its axes but the first two.
+fn image_axes(c: &mut Call<'_>) -> Result<(NodeId, Vec<usize>), ImportError> {
+    let x = c.operand(0)?;
+    let rank = c.shape(x).rank();
+    if rank < 3 {
+        return Err(c.bad(0, c.shape(x).to_string(), "an image [N, C, …]"));
     }
+    Ok((x, (2..rank).collect()))
+}
+
+fn flatten(c: &mut Call<'_>) -> Values {
+    c.only("axis", 1, 1)?;
+    let x = c.operand(0)?;
+    let shape = c.shape(x);
+    if !shape.has_batch() {
+        return Err(c.bad(0, shape.to_string(), "a value of the batch, [N, …]"));
+    }
+    let shape = Shape::batch(&[shape.sample_elements()]);
+    Ok(vec![c.primitive(Primitive::Reshape { shape }, &[x])?])
 }

@@ -15,7 +15,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anomalens_models::graph::{Composite, Dim, Graph, Node, NodeId, Op, Primitive, Shape};
+use anomalens_models::graph::{Composite, Dim, Graph, Node, NodeId, Op, Primitive, Shape, Window};
 
 use super::form::{Form, Layout};
 use super::proto::{float, int};
@@ -194,10 +194,10 @@ fn primitive(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
     let is_last = node.inputs.iter().any(|&i| out.form(i).layout == Layout::Last);
     let operand = |out: &mut Lowered<'_>, i: usize| out.operand(node.inputs[i], form);
     match op {
-        P::Conv { stride, pad } => {
+        P::Conv { window, groups: 1 } => {
             let (x, weight) = (operand(out, 0), operand(out, 1));
             let bias = out.operand(node.inputs[2], Form::first(form.precision));
-            let attributes = ops::convolution(out, node, *stride, *pad);
+            let attributes = ops::convolution(out, node, window, 1);
             let y = out.make(id, form);
             out.node(DOMAIN, "NhwcConv", vec![x, weight, bias], vec![y], attributes);
         }
@@ -226,13 +226,13 @@ fn primitive(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
             let (x, y) = (operand(out, 0), out.make(id, form));
             out.node("", "Resize", vec![x, String::new(), scales], vec![y], ops::nearest());
         }
-        // There is no pooling of images with the channels last but as blocks [N, H', s, W', s, C].
-        P::AveragePool { size } if is_last => {
+        // There is no pooling of images with the channels last but as blocks [N, H', k, W', l, C].
+        P::AveragePool { kernel, window } if is_last && are_blocks(out, node, *kernel, window) => {
             let [channels, height, width] = [1, 2, 3].map(|axis| node.ty.shape.len(axis).unwrap_or(0) as i64);
-            let size = *size as i64;
+            let [rows, cols] = kernel.map(|side| side as i64);
             let (x, y) = (operand(out, 0), out.make(id, form));
             let blocks = format!("{y}:blocks");
-            let target = out.integers(&[0, height, size, width, size, channels]);
+            let target = out.integers(&[0, height, rows, width, cols, channels]);
             let axes = out.integers(&[2, 4]);
             out.node("", "Reshape", vec![x, target], vec![blocks.clone()], vec![]);
             out.node("", "ReduceMean", vec![blocks, axes], vec![y], vec![int("keepdims", 0)]);
@@ -262,12 +262,19 @@ fn primitive(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
         | P::Sign
         | P::Cos
         | P::Sin
+        | P::Abs
+        | P::Log
+        | P::Erf
+        | P::Pow { .. }
+        | P::Clip { .. }
         | P::Softmax { .. }
         | P::LogSoftmax { .. }
         | P::InstanceNormalization { .. }
         | P::Gemm
         | P::MatMul
+        | P::Conv { .. }
         | P::ConvTranspose { .. }
+        | P::MaxPool { .. }
         | P::AveragePool { .. }
         | P::Resize { .. }
         | P::Reshape { .. }
@@ -278,6 +285,7 @@ fn primitive(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primitive) {
         | P::Expand { .. }
         | P::ReduceSum { .. }
         | P::ReduceMean { .. }
+        | P::ReduceMax { .. }
         | P::Gather
         | P::OneHot { .. } => ops::lower(out, id, node, op),
     }
@@ -290,6 +298,16 @@ fn broadcasts(out: &Lowered<'_>, node: &Node) -> bool {
         let shape = &out.graph.node(i).ty.shape;
         shape.rank() == node.ty.shape.rank() || (shape.rank() <= 1 && shape.sample_elements() == 1)
     })
+}
+
+/// Whether a pooling takes neighbouring blocks that cover the image.
+fn are_blocks(out: &Lowered<'_>, node: &Node, kernel: [usize; 2], window: &Window) -> bool {
+    let image = &out.graph.node(node.inputs[0]).ty.shape;
+    let whole = |direction: usize| {
+        let len = |shape: &Shape| shape.len(2 + direction).unwrap_or(0);
+        len(image) == len(&node.ty.shape) * kernel[direction]
+    };
+    *window == Window::blocks(kernel) && whole(0) && whole(1)
 }
 
 /// Whether a new shape changes the image's axes alone.

@@ -31,6 +31,9 @@ pub(super) fn rule(op: &Primitive) -> Rule {
         | P::Div
         | P::Sqrt
         | P::Exp
+        | P::Log
+        | P::Erf
+        | P::Pow { .. }
         | P::Tanh
         | P::Cos
         | P::Sin
@@ -40,6 +43,7 @@ pub(super) fn rule(op: &Primitive) -> Rule {
         | P::Gemm
         | P::ReduceSum { .. }
         | P::ReduceMean { .. }
+        | P::ReduceMax { .. }
         | P::Gather
         | P::OneHot { .. } => Rule::Full,
         P::Add
@@ -49,6 +53,9 @@ pub(super) fn rule(op: &Primitive) -> Rule {
         | P::Relu
         | P::LeakyRelu { .. }
         | P::Sign
+        | P::Abs
+        | P::Clip { .. }
+        | P::MaxPool { .. }
         | P::AveragePool { .. }
         | P::Resize { .. }
         | P::Reshape { .. }

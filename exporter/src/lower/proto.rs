@@ -2,6 +2,8 @@
 
 use anomalens_models::graph::{Dim, Shape};
 use anomalens_models::weights::{Location, Precision};
+use half::f16;
+use ndarray::ArrayD;
 
 use super::BATCH;
 use crate::onnx::attribute_proto::AttributeType;
@@ -35,6 +37,18 @@ pub(super) fn external(
         data_location: Some(DataLocation::External as i32),
         ..tensor(name, shape, dtype)
     }
+}
+
+/// A parameter in the model itself.
+pub(super) fn inside(name: &str, precision: Precision, values: &ArrayD<f32>) -> TensorProto {
+    let (dtype, raw) = match precision {
+        Precision::F32 => (DataType::Float, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        Precision::F16 => {
+            let half = |v: &f32| f16::from_f32(*v).to_le_bytes();
+            (DataType::Float16, values.iter().flat_map(half).collect())
+        }
+    };
+    TensorProto { raw_data: Some(raw), ..tensor(name, values.shape(), dtype) }
 }
 
 /// A floating-point tensor in the model itself.

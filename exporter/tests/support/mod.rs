@@ -1,6 +1,8 @@
 //! What the tests of this crate share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod onnx;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -104,6 +104,13 @@ impl Builder {
         self.leaf(Primitive::Constant(Constant { shape: vec![values.len()], values }))
     }
 
+    /// A constant, row by row.
+    ///
+    /// Errors: [`GraphError::Shape`] for another number of values than the shape says.
+    pub fn constant(&mut self, shape: &[usize], values: Vec<f32>) -> Result<NodeId, GraphError> {
+        self.primitive(Primitive::Constant(Constant { shape: shape.to_vec(), values }), &[])
+    }
+
     fn leaf(&mut self, op: Primitive) -> NodeId {
         self.push(Op::Primitive(op), &[]).expect("a leaf has no inputs that could be of a wrong shape")
     }
@@ -176,7 +183,12 @@ impl Builder {
 
     /// Elements `start..end` of an axis.
     pub fn slice(&mut self, x: NodeId, axis: usize, start: usize, end: usize) -> Result<NodeId, GraphError> {
-        self.primitive(Primitive::Slice { axis, start, end }, &[x])
+        self.primitive(Primitive::Slice { axis, start, end, step: 1 }, &[x])
+    }
+
+    /// Zeros before and after an axis.
+    pub fn pad(&mut self, x: NodeId, axis: usize, before: usize, after: usize) -> Result<NodeId, GraphError> {
+        self.primitive(Primitive::Pad { axis, before, after, value: 0.0 }, &[x])
     }
 
     /// Values one behind the other along an axis.

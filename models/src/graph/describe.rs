@@ -132,9 +132,15 @@ fn macs(graph: &Graph, node: &Node) -> u64 {
         | P::Sign
         | P::Cos
         | P::Sin
+        | P::Abs
+        | P::Log
+        | P::Erf
+        | P::Pow { .. }
+        | P::Clip { .. }
         | P::Softmax { .. }
         | P::LogSoftmax { .. }
         | P::InstanceNormalization { .. }
+        | P::MaxPool { .. }
         | P::AveragePool { .. }
         | P::Resize { .. }
         | P::Reshape { .. }
@@ -145,6 +151,7 @@ fn macs(graph: &Graph, node: &Node) -> u64 {
         | P::Expand { .. }
         | P::ReduceSum { .. }
         | P::ReduceMean { .. }
+        | P::ReduceMax { .. }
         | P::Gather
         | P::OneHot { .. } => 0,
     }

@@ -25,6 +25,7 @@ pub mod reference;
 mod rules;
 mod shape;
 mod tensor;
+mod window;
 
 pub use builder::Builder;
 pub use composite::Composite;
@@ -33,6 +34,7 @@ pub use init::Init;
 pub use op::{Constant, Op, Primitive};
 pub use shape::{DType, Dim, Shape, TensorType};
 pub use tensor::{ParamSource, Tensor};
+pub use window::Window;
 
 /// The place of a node in its graph; also the name of the one value that the node makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,6 +1,6 @@
 //! The operations: primitives with ONNX names, and composites that are made of them.
 
-use super::{Composite, ParamSpec, Shape, TensorType};
+use super::{Composite, ParamSpec, Shape, TensorType, Window};
 
 /// What a node does.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +66,24 @@ pub enum Primitive {
     Cos,
     /// sin x.
     Sin,
+    /// |x|.
+    Abs,
+    /// ln x.
+    Log,
+    /// 2/√π ∫₀ˣ e^−t² dt.
+    Erf,
+    /// x to a fixed power.
+    Pow {
+        /// The power.
+        exponent: f32,
+    },
+    /// x, but not below `min` nor above `max`.
+    Clip {
+        /// The least value; −∞ for none.
+        min: f32,
+        /// The greatest value, not below `min`; ∞ for none.
+        max: f32,
+    },
     /// e^x / Σ e^x over one axis.
     Softmax {
         /// The axis.
@@ -85,26 +103,35 @@ pub enum Primitive {
     Gemm,
     /// Matrix product over the last two axes, the others broadcast.
     MatMul,
-    /// Two-dimensional convolution with bias: `[N, I, H, W]`, `[O, I, k, k]`, `[O]` → `[N, O, H', W']`.
+    /// Two-dimensional convolution with bias: `[N, I, H, W]`, `[O, I / groups, k, l]`, `[O]` → `[N, O, H', W']`.
     Conv {
-        /// Step in both directions.
-        stride: usize,
-        /// Zeros on all four sides.
-        pad: usize,
+        /// How it moves.
+        window: Window,
+        /// Parts of the channels that do not see each other.
+        groups: usize,
     },
-    /// The adjoint of [`Primitive::Conv`] without bias: `[N, O, H', W']`, `[O, I, k, k]` → `[N, I, H, W]`.
+    /// The adjoint of [`Primitive::Conv`] without bias: `[N, O, H', W']`, `[O, I / groups, k, l]` → `[N, I, H, W]`.
     ConvTranspose {
-        /// Step in both directions.
-        stride: usize,
-        /// Zeros that the convolution added on all four sides.
-        pad: usize,
+        /// How the convolution moves.
+        window: Window,
+        /// Parts of the channels that do not see each other.
+        groups: usize,
         /// Rows and columns to add at the end, where the convolution's stride dropped some.
         output_padding: [usize; 2],
     },
-    /// Mean over `size` × `size` blocks: `[N, C, H, W]` → `[N, C, H / size, W / size]`.
+    /// Greatest value of each window; the border is never it: `[N, C, H, W]` → `[N, C, H', W']`.
+    MaxPool {
+        /// Places of the window: rows, columns.
+        kernel: [usize; 2],
+        /// How it moves.
+        window: Window,
+    },
+    /// Mean of each window, the border's zeros counted: `[N, C, H, W]` → `[N, C, H', W']`.
     AveragePool {
-        /// Side of a block.
-        size: usize,
+        /// Places of the window: rows, columns.
+        kernel: [usize; 2],
+        /// How it moves; dense.
+        window: Window,
     },
     /// Nearest-neighbour enlargement by a whole factor: `[N, C, H, W]` → `[N, C, H · factor, W · factor]`.
     Resize {
@@ -126,7 +153,7 @@ pub enum Primitive {
         /// The axis.
         axis: usize,
     },
-    /// Elements `start..end` of an axis that is not the batch.
+    /// Every `step`-th of the elements `start..end` of an axis that is not the batch.
     Slice {
         /// The axis.
         axis: usize,
@@ -134,15 +161,19 @@ pub enum Primitive {
         start: usize,
         /// One past the last element.
         end: usize,
+        /// From one element to the next; at least 1.
+        step: usize,
     },
-    /// Zeros before and after an axis that is not the batch.
+    /// One value before and after an axis that is not the batch.
     Pad {
         /// The axis.
         axis: usize,
-        /// Zeros before.
+        /// How often before.
         before: usize,
-        /// Zeros after.
+        /// How often after.
         after: usize,
+        /// The value, mostly 0.
+        value: f32,
     },
     /// Axes of length 1 repeated to a length; the batch stays.
     Expand {
@@ -156,6 +187,11 @@ pub enum Primitive {
     },
     /// Mean over axes that are not the batch; they stay with length 1.
     ReduceMean {
+        /// The axes.
+        axes: Vec<usize>,
+    },
+    /// Greatest value over axes that are not the batch; they stay with length 1.
+    ReduceMax {
         /// The axes.
         axes: Vec<usize>,
     },
@@ -189,6 +225,11 @@ impl Primitive {
             Self::Sign => "Sign",
             Self::Cos => "Cos",
             Self::Sin => "Sin",
+            Self::Abs => "Abs",
+            Self::Log => "Log",
+            Self::Erf => "Erf",
+            Self::Pow { .. } => "Pow",
+            Self::Clip { .. } => "Clip",
             Self::Softmax { .. } => "Softmax",
             Self::LogSoftmax { .. } => "LogSoftmax",
             Self::InstanceNormalization { .. } => "InstanceNormalization",
@@ -196,6 +237,7 @@ impl Primitive {
             Self::MatMul => "MatMul",
             Self::Conv { .. } => "Conv",
             Self::ConvTranspose { .. } => "ConvTranspose",
+            Self::MaxPool { .. } => "MaxPool",
             Self::AveragePool { .. } => "AveragePool",
             Self::Resize { .. } => "Resize",
             Self::Reshape { .. } => "Reshape",
@@ -206,6 +248,7 @@ impl Primitive {
             Self::Expand { .. } => "Expand",
             Self::ReduceSum { .. } => "ReduceSum",
             Self::ReduceMean { .. } => "ReduceMean",
+            Self::ReduceMax { .. } => "ReduceMax",
             Self::Gather => "Gather",
             Self::OneHot { .. } => "OneHot",
         }

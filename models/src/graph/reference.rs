@@ -3,7 +3,9 @@
 //! Every primitive is written as its definition says, without any of the tricks that an engine plays, so that an
 //! engine that agrees with it is right rather than merely consistent.
 
+mod conv;
 mod kernels;
+mod pool;
 
 use std::collections::HashMap;
 
@@ -212,14 +214,22 @@ fn eval(
         P::Sign => x(0).mapv(|v| if v == 0.0 { 0.0 } else { v.signum() }),
         P::Cos => x(0).mapv(f64::cos),
         P::Sin => x(0).mapv(f64::sin),
+        P::Abs => x(0).mapv(f64::abs),
+        P::Log => x(0).mapv(f64::ln),
+        P::Erf => x(0).mapv(libm::erf),
+        P::Pow { exponent } => x(0).mapv(|v| v.powf(f64::from(*exponent))),
+        P::Clip { min, max } => x(0).mapv(|v| v.clamp(f64::from(*min), f64::from(*max))),
         P::Softmax { axis } => kernels::log_softmax(x(0), *axis).mapv(f64::exp),
         P::LogSoftmax { axis } => kernels::log_softmax(x(0), *axis),
         P::InstanceNormalization { epsilon } => kernels::instance_norm(x(0), f64::from(*epsilon)),
         P::Gemm => kernels::gemm(x(0), x(1), x(2)),
         P::MatMul => kernels::matmul(x(0), x(1), &shape),
-        P::Conv { stride, pad } => kernels::conv(x(0), x(1), x(2), *stride, *pad, &shape),
-        P::ConvTranspose { stride, pad, .. } => kernels::conv_transpose(x(0), x(1), *stride, *pad, &shape),
-        P::AveragePool { size } => kernels::average_pool(x(0), *size, &shape),
+        P::Conv { window, groups } => conv::conv([x(0), x(1), x(2)], window, *groups, &shape),
+        P::ConvTranspose { window, groups, .. } => {
+            conv::conv_transpose([x(0), x(1)], window, *groups, &shape)
+        }
+        P::MaxPool { kernel, window } => pool::max(x(0), *kernel, window, &shape),
+        P::AveragePool { kernel, window } => pool::average(x(0), *kernel, window, &shape),
         P::Resize { factor } => {
             ArrayD::from_shape_fn(IxDyn(&shape), |i| x(0)[[i[0], i[1], i[2] / factor, i[3] / factor]])
         }
@@ -233,11 +243,12 @@ fn eval(
             let views: Vec<_> = args.iter().map(|a| a.float().view()).collect();
             ndarray::concatenate(ndarray::Axis(*axis), &views).expect("checked when built")
         }
-        P::Slice { axis, start, end } => {
-            x(0).slice_axis(ndarray::Axis(*axis), ndarray::Slice::from(*start..*end)).to_owned()
+        P::Slice { axis, start, end, step } => {
+            let elements = ndarray::Slice::from(*start..*end).step_by(*step as isize);
+            x(0).slice_axis(ndarray::Axis(*axis), elements).to_owned()
         }
-        P::Pad { axis, before, .. } => {
-            let mut padded = ArrayD::zeros(IxDyn(&shape));
+        P::Pad { axis, before, value, .. } => {
+            let mut padded = ArrayD::from_elem(IxDyn(&shape), f64::from(*value));
             let end = before + x(0).shape()[*axis];
             padded.slice_axis_mut(ndarray::Axis(*axis), ndarray::Slice::from(*before..end)).assign(x(0));
             padded
@@ -248,6 +259,7 @@ fn eval(
             let count: usize = axes.iter().map(|&a| x(0).shape()[a]).product();
             kernels::sum(x(0), axes) / count as f64
         }
+        P::ReduceMax { axes } => kernels::max(x(0), axes),
         P::Gather => return gather(graph, node, x(0), args[1].int()),
         P::OneHot { depth } => {
             let index = args[0].int();

@@ -1,6 +1,6 @@
 //! Shape rules: one a primitive, checked when a node is added.
 
-use super::{DType, Dim, Primitive, Shape, TensorType};
+use super::{DType, Dim, Primitive, Shape, TensorType, Window};
 
 /// The type of the value that `op` makes of `inputs`.
 ///
@@ -57,7 +57,15 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
             _ => Err("two values".into()),
         },
         P::LeakyRelu { slope } if !(0.0..1.0).contains(slope) => Err("a slope in [0, 1)".into()),
+        P::Clip { min, max } if min.is_nan() || max.is_nan() || min > max => {
+            Err(format!("a least value that is not above the greatest, not {min} and {max}"))
+        }
         P::Sqrt
+        | P::Abs
+        | P::Log
+        | P::Erf
+        | P::Pow { .. }
+        | P::Clip { .. }
         | P::Sigmoid
         | P::Relu
         | P::LeakyRelu { .. }
@@ -76,18 +84,26 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
         }
         P::Gemm => gemm(shapes).ok_or_else(|| "[N, I], [O, I] and [O]".into()),
         P::MatMul => matmul(shapes).ok_or_else(|| "[…, m, k] and […, k, n]".into()),
-        P::Conv { stride, pad } => conv(shapes, *stride, *pad)
-            .ok_or_else(|| "[N, I, H, W], [O, I, k, k] and [O], k ≤ H + 2 pad".into()),
-        P::ConvTranspose { stride, pad, output_padding } => {
-            conv_transpose(shapes, *stride, *pad, *output_padding)
-                .ok_or_else(|| "[N, O, H, W] and [O, I, k, k], output padding below the stride".into())
+        P::Conv { window, groups } => conv(shapes, window, *groups).ok_or_else(|| {
+            "[N, I, H, W], [O, I / groups, k, l] and [O], groups that divide O, a kernel within the padded image".into()
+        }),
+        P::ConvTranspose { window, groups, output_padding } => {
+            conv_transpose(shapes, window, *groups, *output_padding).ok_or_else(|| {
+                "[N, O, H, W] and [O, I / groups, k, l], groups that divide O, output padding below the stride".into()
+            })
         }
-        P::AveragePool { size } => {
+        P::MaxPool { kernel, window } | P::AveragePool { kernel, window } => {
             let [c, h, w] = image(shapes)?;
-            if *size > 0 && h % size == 0 && w % size == 0 {
-                Ok(Shape::batch(&[c, h / size, w / size]))
-            } else {
-                Err(format!("[N, C, H, W] with H and W multiples of {size}"))
+            // A window of nothing but border has no greatest value: none may end before the image, begin behind it, or step over it.
+            let side = |direction: usize, side: usize| {
+                let (places, gap) = (kernel[direction], window.dilations[direction]);
+                let reach = window.reach(direction, places)?;
+                let sees = window.border(direction).iter().all(|pad| *pad < reach) && (places == 1 || gap <= side);
+                window.outputs(direction, side, places).filter(|_| sees)
+            };
+            match (side(0, h), side(1, w)) {
+                (Some((h, _)), Some((w, _))) => Ok(Shape::batch(&[c, h, w])),
+                _ => Err(format!("[N, C, H, W] that every window of {kernel:?} sees some of")),
             }
         }
         P::Resize { factor } => {
@@ -113,14 +129,16 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
                 .ok_or_else(|| "the batch to stay first".into())
         }
         P::Concat { axis } => concat(shapes, *axis),
-        P::Slice { axis, start, end } => {
+        P::Slice { axis, start, end, step } => {
             let x = one(shapes)?;
             match x.len(*axis) {
-                Some(len) if start < end && *end <= len => Ok(x.with(*axis, Dim::Len(end - start))),
-                _ => Err(format!("axis {axis} to hold elements {start}..{end}")),
+                Some(len) if start < end && *end <= len && *step > 0 => {
+                    Ok(x.with(*axis, Dim::Len((end - start).div_ceil(*step))))
+                }
+                _ => Err(format!("axis {axis} to hold elements {start}..{end}, by steps of at least 1")),
             }
         }
-        P::Pad { axis, before, after } => {
+        P::Pad { axis, before, after, .. } => {
             let x = one(shapes)?;
             let len = x.len(*axis).ok_or(format!("an axis {axis} that is not the batch"))?;
             Ok(x.with(*axis, Dim::Len(before + len + after)))
@@ -134,7 +152,7 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
                 _ => Err(format!("a shape that expands to {shape} without the batch")),
             }
         }
-        P::ReduceSum { axes } | P::ReduceMean { axes } => {
+        P::ReduceSum { axes } | P::ReduceMean { axes } | P::ReduceMax { axes } => {
             let x = one(shapes)?;
             axes.iter().try_fold(x.clone(), |shape, &axis| match x.len(axis) {
                 Some(_) => Ok(shape.with(axis, Dim::Len(1))),
@@ -177,31 +195,28 @@ fn matmul(shapes: &[&Shape]) -> Option<Shape> {
     (b.len(rb)? == k).then(|| Shape::from_dims(dims)).flatten()
 }
 
-fn conv(shapes: &[&Shape], stride: usize, pad: usize) -> Option<Shape> {
-    let [x, w, b] = shapes else { return None };
-    let (out, k) = (w.len(0)?, w.len(2)?);
-    let fits = x.has_batch()
-        && x.rank() == 4
-        && w.rank() == 4
-        && w.len(1) == x.len(1)
-        && w.len(3) == Some(k)
-        && **b == Shape::fixed(&[out]);
-    let side = |d: usize| Some((d + 2 * pad).checked_sub(k)? / stride + 1);
-    (fits && stride > 0).then(|| Some(Shape::batch(&[out, side(x.len(2)?)?, side(x.len(3)?)?]))).flatten()
+/// Output channels, input channels a group and the kernel's sides, where these weights fit the groups.
+fn kernel(w: &Shape, groups: usize) -> Option<[usize; 4]> {
+    let [out, within, rows, cols] = [w.len(0)?, w.len(1)?, w.len(2)?, w.len(3)?];
+    (w.rank() == 4 && groups > 0 && out % groups == 0).then_some([out, within, rows, cols])
 }
 
-fn conv_transpose(shapes: &[&Shape], stride: usize, pad: usize, extra: [usize; 2]) -> Option<Shape> {
+fn conv(shapes: &[&Shape], window: &Window, groups: usize) -> Option<Shape> {
+    let [x, w, b] = shapes else { return None };
+    let [channels, height, width] = image(&[x]).ok()?;
+    let [out, within, rows, cols] = kernel(w, groups)?;
+    let fits = within.checked_mul(groups) == Some(channels) && **b == Shape::fixed(&[out]);
+    let sides = [window.outputs(0, height, rows)?.0, window.outputs(1, width, cols)?.0];
+    fits.then(|| Shape::batch(&[out, sides[0], sides[1]]))
+}
+
+fn conv_transpose(shapes: &[&Shape], window: &Window, groups: usize, extra: [usize; 2]) -> Option<Shape> {
     let [x, w] = shapes else { return None };
-    let k = w.len(2)?;
-    let fits = x.has_batch()
-        && x.rank() == 4
-        && w.rank() == 4
-        && w.len(0) == x.len(1)
-        && w.len(3) == Some(k)
-        && extra.iter().all(|e| *e < stride);
-    let side = |d: usize, e: usize| ((d.checked_sub(1)?) * stride + k + e).checked_sub(2 * pad);
-    fits.then(|| Some(Shape::batch(&[w.len(1)?, side(x.len(2)?, extra[0])?, side(x.len(3)?, extra[1])?])))
-        .flatten()
+    let [channels, height, width] = image(&[x]).ok()?;
+    let [out, within, rows, cols] = kernel(w, groups)?;
+    let fits = out == channels && extra.iter().zip(window.strides).all(|(e, stride)| *e < stride);
+    let sides = [window.image(0, height, rows, extra[0])?, window.image(1, width, cols, extra[1])?];
+    fits.then(|| Some(Shape::batch(&[within.checked_mul(groups)?, sides[0], sides[1]]))).flatten()
 }
 
 fn concat(shapes: &[&Shape], axis: usize) -> Result<Shape, String> {

@@ -1,6 +1,6 @@
 //! The parts that both networks are made of (Dhariwal and Nichol 2021, Sec. 3), named as in the reference.
 
-use crate::graph::{Builder, Composite, GraphError, Init, NodeId, Primitive, Shape};
+use crate::graph::{Builder, Composite, GraphError, Init, NodeId, Primitive, Shape, Window};
 use crate::preset::{Conditioning, Heads, Norm, QkvOrder};
 
 /// How a block changes the resolution.
@@ -62,7 +62,7 @@ fn conv_from(
     let weight = b.param("weight", &[out, channels, kernel, kernel], init);
     let bias = b.param("bias", &[out], init);
     let pad = same(kernel);
-    b.primitive(Primitive::Conv { stride, pad }, &[x, weight, bias])
+    b.primitive(Primitive::Conv { window: Window::square(stride, pad), groups: 1 }, &[x, weight, bias])
 }
 
 /// The zeros around an image with which a convolution keeps its size, or halves it at stride 2.
@@ -83,7 +83,7 @@ pub(super) fn bare_conv(
     let init = Init::FanIn(channels * kernel * kernel);
     let weight = b.param("weight", &[out, channels, kernel, kernel], init);
     let bias = b.vector(vec![0.0; out]);
-    b.primitive(Primitive::Conv { stride, pad }, &[x, weight, bias])
+    b.primitive(Primitive::Conv { window: Window::square(stride, pad), groups: 1 }, &[x, weight, bias])
 }
 
 /// Linear layer, `[N, I]` → `[N, out]`; parameters `weight` and `bias`.
@@ -245,7 +245,9 @@ pub(super) fn resampled(b: &mut Builder, x: NodeId, resample: Resample) -> Resul
     match resample {
         Resample::None => Ok(x),
         Resample::Up => b.primitive(Primitive::Resize { factor: 2 }, &[x]),
-        Resample::Down => b.primitive(Primitive::AveragePool { size: 2 }, &[x]),
+        Resample::Down => {
+            b.primitive(Primitive::AveragePool { kernel: [2; 2], window: Window::blocks([2; 2]) }, &[x])
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //! | the critic's two heads: a map of sources, and one value a domain | – |
 
 use super::blocks::{self, bare_conv, conv, same};
-use crate::graph::{Builder, DType, Graph, GraphError, Init, NodeId, Primitive, Shape};
+use crate::graph::{Builder, DType, Graph, GraphError, Init, NodeId, Primitive, Shape, Window};
 use crate::preset::{FixedPointGanConfig, Norm, Preset};
 
 /// Slope of the critic's leaky ReLUs.
@@ -158,7 +158,11 @@ fn doubled(b: &mut Builder, x: NodeId, width: usize) -> Result<NodeId, GraphErro
     // As PyTorch counts the inputs of a transposed convolution: by the weight's second dimension.
     let init = Init::FanIn(width * KERNEL * KERNEL);
     let weight = b.param("weight", &[channels, width, KERNEL, KERNEL], init);
-    let op = Primitive::ConvTranspose { stride: 2, pad: same(KERNEL), output_padding: [0, 0] };
+    let op = Primitive::ConvTranspose {
+        window: Window::square(2, same(KERNEL)),
+        groups: 1,
+        output_padding: [0, 0],
+    };
     b.primitive(op, &[x, weight])
 }
 
