@@ -7,6 +7,7 @@ use anomalens_models::schedule::Respacing;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
 use crate::translate::{BrainArgs, FitnessArgs, WriteArgs};
@@ -39,6 +40,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Say which engines and devices can be used here, and what to do where not
     Doctor,
+    /// Time the networks of a bundle and a whole translation, for engines, devices and batches
+    Bench(BenchArgs),
 }
 
 const TRANSLATE_EXAMPLES: &str = "\

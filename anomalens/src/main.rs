@@ -8,11 +8,13 @@
 //! merge:     any of these three, of parts that several machines have translated
 //! inspect:   a bundle; or what would be done with an image, and why
 //! doctor:    what this machine can compute with
+//! bench:     what a translation takes here
 //! ```
 //!
 //! The work is in the libraries; here it is put together, told and timed.
 
 mod args;
+mod bench;
 mod doctor;
 mod evaluate;
 mod failure;
@@ -57,6 +59,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
             print(&text);
             Ok(outcome)
         }
+        Command::Bench(args) => bench::run(args),
         Command::Doctor => {
             print(&doctor::run());
             Ok(Outcome::Done)

@@ -65,6 +65,9 @@ pub enum EngineError {
         /// The engine's words.
         reason: String,
     },
+    /// A trace of an engine that writes none.
+    #[error("tract writes no trace of what a node takes, expected ONNX Runtime; choose --engine ort")]
+    Profile,
     /// A value that the graph does not take.
     #[error("graph '{graph}': input {input}: found {found}, expected {expected}")]
     Input {

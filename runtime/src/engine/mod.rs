@@ -111,6 +111,18 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
     }
 }
 
+/// Opens an engine that writes what each node of a graph takes: one trace a graph, in the folder `traces`, when its session ends.
+///
+/// Errors: those of [`open`]; [`EngineError::Profile`] for tract, which writes none.
+pub fn open_profiled(options: &EngineOptions, traces: &Path) -> Result<Box<dyn Engine>, EngineError> {
+    match options.choice {
+        EngineChoice::Tract => Err(EngineError::Profile),
+        EngineChoice::Ort | EngineChoice::Auto => {
+            Ok(Box::new(ort::OrtEngine::open(options)?.profiled(traces.to_owned())))
+        }
+    }
+}
+
 /// What this machine offers, for `doctor`. The errors say what to do.
 #[derive(Debug)]
 pub struct Probe {

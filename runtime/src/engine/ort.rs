@@ -1,6 +1,6 @@
 //! The engine that is ONNX Runtime, loaded when it is first wanted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{ORT_CUDA, PORTABLE};
@@ -20,6 +20,8 @@ const CUDA_WAY_OUT: &str = "fetch the GPU build of ONNX Runtime with `make deps 
 pub(super) struct OrtEngine {
     library: Library,
     options: EngineOptions,
+    /// Where traces go.
+    traces: Option<PathBuf>,
 }
 
 impl OrtEngine {
@@ -27,9 +29,14 @@ impl OrtEngine {
     ///
     /// Errors: those of the library; [`EngineError::Device`] where the provider is missing or fails.
     pub(super) fn open(options: &EngineOptions) -> Result<Self, EngineError> {
-        let engine = Self { library: library::load()?, options: *options };
+        let engine = Self { library: library::load()?, options: *options, traces: None };
         engine.builder()?;
         Ok(engine)
+    }
+
+    /// The same, with a trace of every session in a folder.
+    pub(super) fn profiled(self, traces: PathBuf) -> Self {
+        Self { traces: Some(traces), ..self }
     }
 
     /// A session builder with the device's provider registered: it alone, so that nothing is chosen silently.
@@ -76,11 +83,17 @@ impl Engine for OrtEngine {
     }
 
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
-        let session = self.builder()?.commit_from_file(onnx).map_err(|error| EngineError::Model {
+        let failed = |reason: &str| EngineError::Model {
             engine: self.describe(),
             path: onnx.to_owned(),
-            reason: error.message().to_owned(),
-        })?;
+            reason: reason.to_owned(),
+        };
+        let mut builder = self.builder()?;
+        if let Some(traces) = &self.traces {
+            let file = traces.join(onnx.file_stem().unwrap_or(onnx.as_os_str()));
+            builder = builder.with_profiling(file).map_err(|error| failed(error.message()))?;
+        }
+        let session = builder.commit_from_file(onnx).map_err(|error| failed(error.message()))?;
         Ok(Box::new(OrtSession {
             engine: self.describe(),
             graph: super::graph_name(onnx),
