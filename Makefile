@@ -11,6 +11,8 @@ TORCH ?= yes
 # Cargo's default members are all crates but the trainer, which links libtorch; --workspace takes it in.
 HAS_TORCH = [ -n "$${LIBTORCH:-}" ] || [ -e .deps/libtorch/FETCHED ]
 
+comma := ,
+
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -48,6 +50,11 @@ results: deps ## the paper's experiment on synthetic images: writes docs/results
 	@FULL='$(FULL)' OUT='$(OUT)' PAGES='$(PAGES)' VALIDATION='$(VALIDATION)' TEST='$(TEST)' STEPS='$(STEPS)' \
 	    scripts/with-deps $(PYTHON) scripts/results
 
+bench: deps ## time both demo bundles by every engine that is here, 1 and 4 images at once (quiet machine; BENCH='...': other options)
+	$(CARGO) build --release --bin anomalens
+	scripts/with-deps "$${CARGO_TARGET_DIR:-target}/release/anomalens" bench models/demo models/demo-radiograph \
+	    $(or $(BENCH),--engine ort$(comma)tract --batch 1$(comma)4)
+
 deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
 
@@ -68,5 +75,5 @@ lint: ## formatting, clippy and the documentation build, all without a warning (
 clean: ## remove target and out; .deps stays
 	rm -rf target out
 
-.PHONY: help demo test test-torch train train-demo eval-demo results deps deps-torch lint clean
+.PHONY: help demo test test-torch train train-demo eval-demo results bench deps deps-torch lint clean
 .DEFAULT_GOAL := help

@@ -26,7 +26,7 @@ TIMESTEPS = 1000
 class Diffusion:
     """The linear schedule's tables, one value a timestep: in f64, kept in f32."""
 
-    def __init__(self):
+    def __init__(self, device="cpu"):
         beta = torch.linspace(1e-4, 0.02, TIMESTEPS, dtype=torch.float64)
         alpha_bar = torch.cumprod(1 - beta, 0)
         before = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
@@ -43,7 +43,7 @@ class Diffusion:
             "least": variance.log(),
             "most": beta.log(),
         }
-        self.tables = {name: table.float() for name, table in tables.items()}
+        self.tables = {name: table.float().to(device) for name, table in tables.items()}
 
     def at(self, name, t):
         return self.tables[name][t][:, None, None, None]
@@ -136,7 +136,8 @@ def burst(args):
     torch.manual_seed(0)
     if args.threads:
         torch.set_num_threads(args.threads)
-    model, diffusion = Unet(), Diffusion()
+    device = torch.device(args.device)
+    model, diffusion = Unet().to(device), Diffusion(device)
     batches = Batches(args.cohort, args.batch)
     params = list(model.parameters())
     average = [p.detach().clone() for p in params]
@@ -145,11 +146,11 @@ def burst(args):
     for step in range(args.warmup + args.steps):
         if step == args.warmup:
             begun = time.perf_counter()
-        images, labels = batches.next()
-        t = torch.randint(TIMESTEPS, (args.batch,))
+        images, labels = (part.to(device) for part in batches.next())
+        t = torch.randint(TIMESTEPS, (args.batch,), device=device)
         noise = torch.randn_like(images)
         x_t = diffusion.noised(images, t, noise)
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bf16"):
             out = model(x_t, t, labels)
         mse, bound = diffusion.hybrid(images, x_t, t, noise, out.float())
         loss = (mse + bound).mean()
@@ -175,6 +176,7 @@ def main():
     timed.add_argument("--warmup", type=int, default=5)
     timed.add_argument("--steps", type=int, default=20)
     timed.add_argument("--threads", type=int)
+    timed.add_argument("--device", default="cpu")
     args = parser.parse_args()
     print(json.dumps(check(args.folder) if args.command == "check" else burst(args)))
 

@@ -83,22 +83,21 @@ class Torch:
             self.unet.convert_to_fp16()
         if args.channels_last:
             self.unet, self.classifier = (n.to(memory_format=torch.channels_last) for n in (self.unet, self.classifier))
-        self.eps, self.gradient = self.run_unet, self.run_gradient
         if args.how == "compile":
             mode = "max-autotune-no-cudagraphs" if args.autotune else None
-            self.eps, self.gradient = (torch.compile(f, mode=mode) for f in (self.eps, self.gradient))
+            self.unet, self.classifier = (torch.compile(n, mode=mode) for n in (self.unet, self.classifier))
 
     def ready(self, network, weights):
         network.load_state_dict(weights)
         return network.to(self.device).eval().requires_grad_(False)
 
-    def run_unet(self, x, t, y):
+    def eps(self, x, t, y):
         with self.torch.no_grad(), self.torch.autocast(
             self.device.type, dtype=self.torch.bfloat16, enabled=self.precision == "bf16"
         ):
             return self.unet(x, t, y).float()
 
-    def run_gradient(self, x, t, y):
+    def gradient(self, x, t, y):
         with self.torch.enable_grad():
             x = x.detach().requires_grad_(True)
             chosen = self.torch.log_softmax(self.classifier(x, t), dim=1)

@@ -329,7 +329,16 @@ impl Reader<'_> {
         match op {
             Composite::Silu => args[0].f_silu(),
             Composite::GroupNorm { groups, epsilon } => {
-                args[0].f_group_norm(*groups as i64, Some(args[1]), Some(args[2]), f64::from(*epsilon), true)
+                let norm = |x: &Tensor| {
+                    x.f_group_norm(*groups as i64, Some(args[1]), Some(args[2]), f64::from(*epsilon), true)
+                };
+                // On the processor a bfloat16 image is normalised with an f32 scale and shift; a GPU wants all three alike.
+                match args[0].kind() {
+                    Kind::BFloat16 if self.device.is_cuda() => {
+                        norm(&args[0].f_to_kind(Kind::Float)?)?.f_to_kind(Kind::BFloat16)
+                    }
+                    _ => norm(args[0]),
+                }
             }
             Composite::Attention => {
                 let scale = (args[0].size()[2] as f64).powf(-0.25);

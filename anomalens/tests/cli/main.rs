@@ -1,6 +1,7 @@
 //! The program as a person meets it: arguments, exit codes, messages, and what is on the disk afterwards.
 
 mod array;
+mod bench;
 mod brain;
 mod bundle;
 mod command;
