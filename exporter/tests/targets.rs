@@ -136,11 +136,13 @@ fn judged(precision: Precision, spoil: &dyn Fn(&mut Vec<NodeProto>)) -> Result<V
         classes: 2,
         target: Target::OrtCuda,
         precision,
+        plain: &[],
     };
     let written = Written {
         folder: &folder,
         preset: &preset,
         subjects: &[subject],
+        steps: &[],
         origin: "the checkpoint",
         held_out: None,
     };

@@ -8,9 +8,15 @@ use anomalens_models::stats::Training;
 use serde_json::{Map, Value};
 
 use super::Network;
+use crate::gate::Subject;
 use crate::parts::Part;
 
-pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&str>) -> String {
+pub(super) fn text(
+    manifest: &Manifest,
+    networks: &[Network<'_>],
+    steps: &[Subject<'_>],
+    more: Option<&str>,
+) -> String {
     let preset = &manifest.preset;
     let channels: Vec<&str> = preset.image.channels.iter().map(|c| c.name.as_str()).collect();
     let size = preset.image.size;
@@ -36,6 +42,9 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
     for network in networks {
         let Part { file, graph, .. } = &network.part;
         let _ = writeln!(text, "- `{file}`: the {}, {} parameters", graph.name(), graph.param_count());
+    }
+    for step in steps {
+        let _ = writeln!(text, "- `{}`: a whole step in one graph, of the same parameters", step.file);
     }
     if preset.method.is_one_pass() {
         let _ = writeln!(text, "\nThe parameters are in `{WEIGHTS}` (f32); the graph points into it.");

@@ -115,6 +115,7 @@ fn write_plain(folder: &Path, unet: &Subject<'_>) -> Result<(), GateError> {
         &Lowering {
             target: Target::Portable,
             precision: Precision::F32,
+            plain: &[],
             weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| weights.location(name).ok() },
             metadata: &[],
         },
