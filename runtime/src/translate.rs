@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{ClassLabel, GradientScale, Guide, NoisePredictor};
+use anomalens_method::ddim::{ClassLabel, GradientScale, Guide, OnHost};
 use anomalens_method::heal::{self, Healed};
 use anomalens_method::saliency::{self, Saliency};
 use anomalens_method::translate::{self, Options, Progress, Translation};
@@ -82,23 +82,20 @@ pub fn translate(
     options: &Options,
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
-    let (net, guide, schedule) = networks(bundle, images, options.healthy_class, options.scale)?;
-    Ok(translate::translate(net, guide, schedule, images, options, on_step)?)
+    let (mut stepper, schedule) = stepper(bundle, images, options.healthy_class, options.scale)?;
+    Ok(translate::translate(&mut stepper, schedule, images, options, on_step)?)
 }
 
-/// What translates: the noise predictor, its guide if there is one, and the schedule that they were trained on.
-type Pair<'a> = (&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule);
-
-/// The networks of a bundle that translates these images to a class, and the schedule; without a guide where the bundle has none
-/// and the scale wants none.
+/// What makes the steps of a bundle that translates these images to a class, and the schedule that its networks were trained on;
+/// without a guide where the bundle has none and the scale wants none.
 ///
 /// Errors: [`TranslateError`].
-pub(crate) fn networks<'a>(
+pub(crate) fn stepper<'a>(
     bundle: &'a mut Bundle,
     images: &[UnitImage],
     healthy_class: ClassLabel,
     scale: GradientScale,
-) -> Result<Pair<'a>, TranslateError> {
+) -> Result<(OnHost<'a>, &'a Schedule), TranslateError> {
     let name = bundle.folder.display().to_string();
     let (preset, pair) = bundle.guided()?;
     translate::check_images(preset, images)?;
@@ -110,7 +107,7 @@ pub(crate) fn networks<'a>(
         None => return Err(TranslateError::NoClassifier { bundle: name, found: scale.get() }),
     };
     let net = pair.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
-    Ok((net, guide, &pair.schedule))
+    Ok((OnHost::new(net, guide), &pair.schedule))
 }
 
 /// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as

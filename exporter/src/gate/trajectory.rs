@@ -14,7 +14,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::ddim::{GradientScale, Guide, OnHost};
 use anomalens_method::metrics::dice;
 use anomalens_method::otsu::{self, OtsuError};
 use anomalens_method::translate::{self, Options, Steps, TranslateError};
@@ -140,13 +140,13 @@ fn translate(
     let mut guide = guided.then(|| ClassifierGradient::load(written.folder, preset, engine)).transpose()?;
     let guide = guide.as_mut().map(|guide| guide as &mut dyn Guide);
     let images = held_out.images();
-    let translation =
-        translate::translate(&mut net, guide, &schedule, images, options, &mut |step| match done(
-            step.done, step.total,
-        ) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        });
+    let mut stepper = OnHost::new(&mut net, guide);
+    let translation = translate::translate(&mut stepper, &schedule, images, options, &mut |step| match done(
+        step.done, step.total,
+    ) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    });
     match translation {
         Err(error) if error.cancelled() => Err(GateError::Stopped),
         other => Ok(other?.maps),

@@ -27,8 +27,16 @@ impl Plan {
     pub fn paper(schedule: &Schedule, trajectory: &Trajectory) -> Result<Self, DdimError> {
         let step = |from: NoiseLevel, to: NoiseLevel| -> Result<Step, DdimError> {
             let t = from.timestep();
-            let (from_alpha_bar, to_alpha_bar) = (schedule.alpha_bar(from)?, schedule.alpha_bar(to)?);
-            Ok(Step { from_alpha_bar, to_alpha_bar, to, unet: t, classifier: t, clip: false })
+            Ok(Step {
+                from_alpha_bar: schedule.alpha_bar(from)?,
+                to_alpha_bar: schedule.alpha_bar(to)?,
+                previous_alpha_bar: None,
+                to,
+                unet: t,
+                classifier: t,
+                guided: to < from,
+                clip: false,
+            })
         };
         let pairs = trajectory.levels().windows(2);
         let encode = pairs.clone().map(|pair| step(pair[0], pair[1])).collect::<Result<_, _>>()?;
@@ -63,8 +71,17 @@ impl Plan {
             Ok((level, schedule.alpha_bar(level)?))
         };
         let step = |k: usize, (to, to_alpha_bar): (NoiseLevel, f64)| -> Result<Step, DdimError> {
-            let (_, from_alpha_bar) = at(k)?;
-            Ok(Step { from_alpha_bar, to_alpha_bar, to, unet: kept[k], classifier: Timestep::new(k), clip })
+            let (from, from_alpha_bar) = at(k)?;
+            Ok(Step {
+                from_alpha_bar,
+                to_alpha_bar,
+                previous_alpha_bar: None,
+                to,
+                unet: kept[k],
+                classifier: Timestep::new(k),
+                guided: to < from,
+                clip,
+            })
         };
         let beyond = (NoiseLevel::new(schedule.timesteps()), 0.0);
         let above = |k: usize| if k + 1 < kept.len() { at(k + 1) } else { Ok(beyond) };

@@ -11,8 +11,8 @@ const HEALTHY: ClassLabel = ClassLabel::new(0);
 /// One f32 rounding a step of values below 2, and the f32 outputs of the fake networks: a few 1e-7 each.
 const F32_STEPS: f64 = 1e-5;
 
-fn go(_: &StepDone<'_>) -> ControlFlow<()> {
-    ControlFlow::Continue(())
+fn go(_: &StepDone, _: &mut Images<'_>) -> Result<ControlFlow<()>, DdimError> {
+    Ok(ControlFlow::Continue(()))
 }
 
 fn every(level: usize) -> Plan {
@@ -21,17 +21,19 @@ fn every(level: usize) -> Plan {
 }
 
 /// Encodes and decodes; returns both ends.
-fn there_and_back(
+fn there_and_back<'a>(
     plan: &Plan,
     x: &Array4<f32>,
-    net: &mut dyn NoisePredictor,
-    guidance: Option<Guidance<'_>>,
+    net: &'a mut dyn NoisePredictor,
+    guidance: Option<(&'a mut dyn Guide, f64)>,
 ) -> (Array4<f32>, Array4<f32>) {
+    let scale = GradientScale::new(guidance.as_ref().map_or(0.0, |(_, scale)| *scale)).unwrap();
+    let mut stepper = OnHost::new(net, guidance.map(|(guide, _)| guide));
     let noise = Array4::zeros(x.dim());
     let start = plan.start(x.clone(), plan.begins_with_noise().then(|| noise.view())).unwrap();
-    let encoded = encode(plan, net, HEALTHY, start, &mut go).unwrap();
+    let encoded = encode(plan, &mut stepper, HEALTHY, start, &mut go).unwrap();
     let top = encoded.pixels().clone();
-    (top, decode_guided(plan, net, guidance, HEALTHY, encoded, &mut go).unwrap().into_pixels())
+    (top, decode_guided(plan, &mut stepper, scale, HEALTHY, encoded, &mut go).unwrap().into_pixels())
 }
 
 #[test]
@@ -91,8 +93,8 @@ fn both_legs_equal_algorithm_1_as_printed() {
         *healthy = x_t as f32;
     }
     let mut guide = Fake::new(gradient);
-    let guidance = Guidance { guide: &mut guide, scale: GradientScale::new(s).unwrap() };
-    let (found_top, found_healthy) = there_and_back(&every(l), &x, &mut Fake::new(eps), Some(guidance));
+    let guidance = Some((&mut guide as &mut dyn Guide, s));
+    let (found_top, found_healthy) = there_and_back(&every(l), &x, &mut Fake::new(eps), guidance);
     assert!(max_abs_difference(&found_top, &top) < F32_STEPS);
     assert!(max_abs_difference(&found_healthy, &healthy) < F32_STEPS);
     // Without guidance the same comparison must fail.
@@ -108,9 +110,9 @@ fn both_networks_are_given_the_index_of_the_level_and_the_healthy_class() {
     let (mut net, mut guide) = (Fake::new(|x, _| x), Fake::new(|x, _| x));
     let class = ClassLabel::new(1);
     let start = plan.start(images((1, 1, 2, 2)), None).unwrap();
-    let encoded = encode(&plan, &mut net, class, start, &mut go).unwrap();
-    let guidance = Guidance { guide: &mut guide, scale: GradientScale::new(1.0).unwrap() };
-    decode_guided(&plan, &mut net, Some(guidance), class, encoded, &mut go).unwrap();
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    let encoded = encode(&plan, &mut stepper, class, start, &mut go).unwrap();
+    decode_guided(&plan, &mut stepper, GradientScale::new(1.0).unwrap(), class, encoded, &mut go).unwrap();
     // Levels 0, 1, 101 upwards; 201, 101, 1 downwards.
     assert_eq!(net.calls, [0, 0, 100, 200, 100, 0].map(|t| (t, 1)));
     assert_eq!(guide.calls, [200, 100, 0].map(|t| (t, 1)));
@@ -119,9 +121,8 @@ fn both_networks_are_given_the_index_of_the_level_and_the_healthy_class() {
 #[test]
 fn scale_zero_asks_no_guide() {
     let mut guide = Fake::new(|_, _| f64::NAN);
-    let guidance = Guidance { guide: &mut guide, scale: GradientScale::NONE };
     let x = images((1, 1, 2, 2));
-    let (_, back) = there_and_back(&every(5), &x, &mut Fake::new(|x, _| x), Some(guidance));
+    let (_, back) = there_and_back(&every(5), &x, &mut Fake::new(|x, _| x), Some((&mut guide, 0.0)));
     assert!(back.iter().all(|v| v.is_finite()));
     assert_eq!(guide.calls, []);
 }
@@ -199,26 +200,32 @@ fn reference_clips_x0_before_guidance_and_not_after() {
     let step = Step {
         from_alpha_bar: 0.25,
         to_alpha_bar: 0.64,
+        previous_alpha_bar: None,
         to: NoiseLevel::new(1),
         unet: Timestep::new(0),
         classifier: Timestep::new(0),
+        guided: true,
         clip: true,
     };
     let x = Array4::from_elem((1, 1, 1, 1), 1.5);
-    let mut nothing = Fake::new(|_, _| 0.0);
+    let made = |step: Step, pull: f64| {
+        let (mut nothing, mut guide) = (Fake::new(|_, _| 0.0), Fake::new(|_, _| 1.0));
+        let mut stepper = OnHost::new(&mut nothing, Some(&mut guide));
+        stepper.begin(x.clone()).unwrap();
+        stepper.step(&step, GradientScale::new(pull).unwrap(), HEALTHY).unwrap();
+        stepper.images().unwrap()[[0, 0, 0, 0]]
+    };
     let eps = 1.0 / 0.75f64.sqrt();
-    let found = step.make(&mut nothing, None, HEALTHY, &x).unwrap()[[0, 0, 0, 0]];
+    let found = made(step, 0.0);
     assert!((f64::from(found) - (0.8 + 0.6 * eps)).abs() < 1e-6, "{found}");
     // Guidance moves x0 past 1 again, and it stays there: s sqrt(1 - a) grad = 2 sqrt(0.75) off eps.
     let guided = eps - 2.0 * 0.75f64.sqrt();
     let x0 = (1.5 - 0.75f64.sqrt() * guided) / 0.5;
     assert!(x0 > 1.0);
-    let mut guide = Fake::new(|_, _| 1.0);
-    let mut guidance = Guidance { guide: &mut guide, scale: GradientScale::new(2.0).unwrap() };
-    let found = step.make(&mut nothing, Some(&mut guidance), HEALTHY, &x).unwrap()[[0, 0, 0, 0]];
+    let found = made(step, 2.0);
     assert!((f64::from(found) - (0.8 * x0 + 0.6 * guided)).abs() < 1e-6, "{found}");
     // Without clip nothing is clamped.
-    let found = Step { clip: false, ..step }.make(&mut nothing, None, HEALTHY, &x).unwrap()[[0, 0, 0, 0]];
+    let found = made(Step { clip: false, ..step }, 0.0);
     assert!((f64::from(found) - 0.8 * 3.0).abs() < 1e-6, "{found}");
 }
 
@@ -255,7 +262,8 @@ fn misuse_is_refused() {
     let error = noised.start(x.clone(), Some(images((1, 1, 2, 3)).view())).unwrap_err();
     assert!(matches!(error, DdimError::Shape { what: "first noise", .. }), "{error}");
     let clean = plan.start(x, None).unwrap();
-    let error = decode_guided(&plan, &mut net, None, HEALTHY, clean, &mut go).unwrap_err();
+    let mut stepper = OnHost::new(&mut net, None);
+    let error = decode_guided(&plan, &mut stepper, GradientScale::NONE, HEALTHY, clean, &mut go).unwrap_err();
     let expected_level = NoiseLevel::new(3);
     assert!(
         matches!(error, DdimError::Level { found: NoiseLevel::CLEAN, expected } if expected == expected_level),
@@ -277,7 +285,7 @@ fn a_network_of_another_shape_is_refused() {
     }
     let plan = every(3);
     let start = plan.start(images((1, 2, 2, 2)), None).unwrap();
-    let error = encode(&plan, &mut Wide, HEALTHY, start, &mut go).unwrap_err();
+    let error = encode(&plan, &mut OnHost::new(&mut Wide, None), HEALTHY, start, &mut go).unwrap_err();
     assert!(matches!(error, DdimError::Shape { what: "noise prediction", .. }), "{error}");
 }
 
@@ -287,9 +295,11 @@ fn the_callback_sees_every_step_and_can_cancel() {
     let start = plan.start(images((1, 1, 2, 2)), None).unwrap();
     let mut seen = Vec::new();
     let mut net = Fake::new(|x, _| x);
-    let result = encode(&plan, &mut net, HEALTHY, start, &mut |step| {
-        seen.push((step.leg, step.done, step.total, step.image.level().get()));
-        if step.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let mut stepper = OnHost::new(&mut net, None);
+    let result = encode(&plan, &mut stepper, HEALTHY, start, &mut |step, images| {
+        assert_eq!(images()?.level(), step.level);
+        seen.push((step.leg, step.done, step.total, step.level.get()));
+        Ok(if step.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     assert_eq!(seen, [1, 2, 3].map(|i| (Leg::Encode, i, 4, i)));
     assert!(matches!(result, Err(DdimError::Cancelled { done: 3, total: 4 })));

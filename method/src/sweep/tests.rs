@@ -2,6 +2,7 @@ use anomalens_models::image::UnitImage;
 use anomalens_models::schedule::{ScheduleError, Timestep};
 
 use super::*;
+use crate::ddim::OnHost;
 use crate::testing::*;
 use crate::translate::{Options, Procedure, Steps, translate};
 
@@ -23,12 +24,13 @@ fn scales(scales: &[f64]) -> Vec<GradientScale> {
 
 fn run(grid: &Grid, images: Array4<f32>) -> Result<(Vec<Point>, usize), DdimError> {
     let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), Vec::new());
-    let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut go = |_: &StepDone| ControlFlow::Continue(());
     let mut keep = |point| {
         points.push(point);
         ControlFlow::Continue(())
     };
-    sweep(&mut net, Some(&mut guide), &linear1000(), grid, images, &mut go, &mut keep)?;
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    sweep(&mut stepper, &linear1000(), grid, images, &mut go, &mut keep)?;
     Ok((points, net.calls.len()))
 }
 
@@ -58,7 +60,8 @@ fn every_point_is_exactly_what_a_run_of_its_own_gives() {
         };
         let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
         let mut go = |_: &_| ControlFlow::Continue(());
-        let alone = translate(&mut net, Some(&mut guide), &schedule, &units, &options, &mut go).unwrap();
+        let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+        let alone = translate(&mut stepper, &schedule, &units, &options, &mut go).unwrap();
         assert_eq!(point.healthy, alone.healthy, "L {} s {}", point.level, point.scale.get());
     }
     // They do differ from one another.
@@ -91,14 +94,14 @@ fn whoever_takes_the_points_can_stop() {
         healthy_class: ClassLabel::new(0),
     };
     let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), 0);
-    let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut go = |_: &StepDone| ControlFlow::Continue(());
     let mut stop = |_| {
         points += 1;
         ControlFlow::Break(())
     };
     let images = images((1, 1, 2, 2));
-    let error =
-        sweep(&mut net, Some(&mut guide), &linear1000(), &grid, images, &mut go, &mut stop).unwrap_err();
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    let error = sweep(&mut stepper, &linear1000(), &grid, images, &mut go, &mut stop).unwrap_err();
     assert!(matches!(error, DdimError::Cancelled { .. }), "{error}");
     assert_eq!(points, 1);
 }

@@ -2,7 +2,7 @@ use anomalens_models::preset::Preset;
 use anomalens_models::schedule::Timestep;
 
 use super::*;
-use crate::ddim::{ClassLabel, GradientScale};
+use crate::ddim::{ClassLabel, GradientScale, OnHost};
 use crate::testing::*;
 
 fn unit_images(n: usize) -> Vec<UnitImage> {
@@ -31,7 +31,8 @@ fn pull(x: f64, _: Timestep) -> f64 {
 
 fn run(images: &[UnitImage], options: &Options) -> Result<Translation, TranslateError> {
     let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
-    translate(&mut net, Some(&mut guide), &linear1000(), images, options, &mut |_| ControlFlow::Continue(()))
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    translate(&mut stepper, &linear1000(), images, options, &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]
@@ -104,7 +105,8 @@ fn translation_holds_maps_states_and_counts() {
     let options = Options { batch: 2, keep_trajectory: true, ..options(4, 1.0) };
     let mut progress = Vec::new();
     let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
-    let result = translate(&mut net, Some(&mut guide), &linear1000(), &images, &options, &mut |p| {
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    let result = translate(&mut stepper, &linear1000(), &images, &options, &mut |p| {
         progress.push(*p);
         ControlFlow::Continue(())
     })
@@ -189,7 +191,8 @@ fn images_of_other_size() -> ndarray::Array3<f32> {
 fn cancelling_stops_at_once() {
     let images = unit_images(3);
     let (mut net, mut calls) = (Fake::new(eps), 0);
-    let result = translate(&mut net, None, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
+    let mut stepper = OnHost::new(&mut net, None);
+    let result = translate(&mut stepper, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
         calls += 1;
         if progress.done == 12 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
