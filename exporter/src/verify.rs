@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{
-    BundleError, CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest, NETWORK, ParityCheck, UNET, Verification, WEIGHTS,
+    BundleError, CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest, NETWORK, ParityCheck, UNET,
+    Verification, WEIGHTS,
 };
 use anomalens_models::output::OutputError;
 use anomalens_models::weights::{Precision, Weights, WeightsError};

@@ -23,12 +23,12 @@ pub fn sweep(
     found: &mut dyn FnMut(Point) -> ControlFlow<()>,
 ) -> Result<(), TranslateError> {
     let method = translate::TranslateError::from;
-    let (mut stepper, schedule) = stepper(bundle, images, grid.healthy_class, grid.largest_scale())?;
+    let (mut stepper, schedule) = stepper(bundle, images, grid.healthy_class, grid.largest_scale(), false)?;
     if images.is_empty() {
         return Err(translate::TranslateError::NoImages.into());
     }
     let views: Vec<_> = images.iter().map(|image| image.pixels().view()).collect();
     let all = stack(Axis(0), &views).expect("the shapes were compared with the preset's");
-    sweep::sweep(&mut stepper, schedule, grid, all, on_step, found).map_err(method)?;
+    sweep::sweep(&mut *stepper, schedule, grid, all, on_step, found).map_err(method)?;
     Ok(())
 }

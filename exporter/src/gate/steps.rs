@@ -98,7 +98,6 @@ fn updated(inputs: &[(String, Tensor)], out: &ArrayD<f64>, gradient: Option<&Arr
         None => eps,
         Some(gradient) => eps - coefficient(C_GRADIENT) * gradient,
     };
-    let change =
-        coefficient(C_X) * &x + coefficient(C_SLOPE) * &slope + coefficient(C_PREVIOUS) * &previous;
+    let change = coefficient(C_X) * &x + coefficient(C_SLOPE) * &slope + coefficient(C_PREVIOUS) * &previous;
     vec![(X_NEXT.to_owned(), x + change), (SLOPE.to_owned(), slope)]
 }

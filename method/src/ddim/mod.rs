@@ -80,6 +80,11 @@ impl NetworkError {
     pub fn new(cause: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(cause))
     }
+
+    /// What went wrong, for who knows its type.
+    pub fn cause(&self) -> &(dyn Error + 'static) {
+        &*self.0
+    }
 }
 
 impl fmt::Display for NetworkError {

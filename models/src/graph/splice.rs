@@ -92,7 +92,9 @@ mod tests {
     fn an_input_wants_a_value_of_its_type() {
         let mut b = Builder::new("both");
         let x = b.input("z", DType::F32, Shape::batch(&[3]));
-        let text = |inputs: &[(&str, NodeId)], b: &mut Builder| b.splice("a", &scaled(), inputs).unwrap_err().to_string();
+        let text = |inputs: &[(&str, NodeId)], b: &mut Builder| {
+            b.splice("a", &scaled(), inputs).unwrap_err().to_string()
+        };
         let unbound = text(&[("y", x)], &mut b);
         assert!(unbound.contains("'scaled'") && unbound.contains("input 'x'"), "{unbound}");
         let bound = text(&[("x", x)], &mut b);
