@@ -384,6 +384,9 @@ fn run(
         })
         .map(Made::from),
     };
+    for note in bundle.notes() {
+        eprintln!("note: {note}");
+    }
     match made {
         Err(error) if error.cancelled() => Err(Interrupted.into()),
         made => Ok(made?),

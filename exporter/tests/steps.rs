@@ -102,6 +102,9 @@ fn a_step_is_the_networks_and_the_update() {
             );
         }
         assert!(report.failures.is_empty(), "{}", precision.name());
+        // Where there is ONNX Runtime, some in a row, too.
+        let rows = steps.iter().filter(|c| c.between.ends_with("in a row vs by hand")).count();
+        assert_eq!(rows, if ort().is_some() { 2 } else { 0 });
         for file in [ENCODE_STEP, GUIDED_STEP] {
             for output in ["x_next", "slope"] {
                 let name = format!("{file}:{output}");

@@ -9,7 +9,7 @@ use anomalens_models::image::UnitImage;
 use ndarray::{Axis, stack};
 
 use crate::bundle::Bundle;
-use crate::translate::{TranslateError, stepper};
+use crate::translate::{TranslateError, stepper_of};
 
 /// Runs a grid on a batch of images, all at once; `found` is given each pair as it is done, as by [`sweep::sweep`]. A pair's
 /// healthy version is, bit by bit, what [`crate::translate::translate`] makes of the same batch on the same steps.
@@ -23,7 +23,7 @@ pub fn sweep(
     found: &mut dyn FnMut(Point) -> ControlFlow<()>,
 ) -> Result<(), TranslateError> {
     let method = translate::TranslateError::from;
-    let (mut stepper, schedule) = stepper(bundle, images, grid.healthy_class, grid.largest_scale(), false)?;
+    let (mut stepper, schedule) = stepper_of(bundle, images, grid.healthy_class, grid.largest_scale(), true)?;
     if images.is_empty() {
         return Err(translate::TranslateError::NoImages.into());
     }

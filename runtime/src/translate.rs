@@ -118,22 +118,38 @@ fn translate_by(
     options: &Options,
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
-    // What clips does so between the networks and the update.
-    let clips = matches!(options.procedure, Procedure::Reference { clip: true, .. });
-    let (mut stepper, schedule) = stepper(bundle, images, options.healthy_class, options.scale, clips)?;
+    let (mut stepper, schedule) = stepper(bundle, images, options)?;
     Ok(translate::translate(&mut *stepper, schedule, images, options, on_step)?)
 }
 
-/// What makes the steps of a bundle that translates these images to a class, and the schedule that its networks were trained on;
-/// without a guide where the bundle has none and the scale wants none. On the host if steps are to be clipped.
+/// What makes the steps that these options ask for of a bundle, and its networks' schedule: steps in one graph, where the bundle
+/// has them, or the networks by turns.
 ///
 /// Errors: [`TranslateError`].
-pub(crate) fn stepper<'a>(
+pub fn stepper<'a>(
+    bundle: &'a mut Bundle,
+    images: &[UnitImage],
+    options: &Options,
+) -> Result<(Box<dyn Stepper + 'a>, &'a Schedule), TranslateError> {
+    // What clips does so between the networks and the update, and DDPM has an update of its own.
+    let whole = match options.procedure {
+        Procedure::Paper => true,
+        Procedure::Reference { clip, .. } => !clip,
+        Procedure::Ddpm { .. } => false,
+    };
+    stepper_of(bundle, images, options.healthy_class, options.scale, whole)
+}
+
+/// What makes the steps of a bundle that translates these images to a class, and the schedule that its networks were trained on;
+/// without a guide where the bundle has none and the scale wants none. Steps in one graph are taken if `whole` ones will do.
+///
+/// Errors: [`TranslateError`].
+pub(crate) fn stepper_of<'a>(
     bundle: &'a mut Bundle,
     images: &[UnitImage],
     healthy_class: ClassLabel,
     scale: GradientScale,
-    clips: bool,
+    whole: bool,
 ) -> Result<(Box<dyn Stepper + 'a>, &'a Schedule), TranslateError> {
     let name = bundle.folder.display().to_string();
     let (preset, pair) = bundle.guided()?;
@@ -147,7 +163,7 @@ pub(crate) fn stepper<'a>(
     };
     let net = pair.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
     let stepper: Box<dyn Stepper + 'a> = match &mut pair.steps {
-        Some(steps) if !clips => Box::new(OnDevice::new(steps, Both { net, guide })),
+        Some(steps) if whole => Box::new(OnDevice::new(steps, Both { net, guide })),
         Some(_) | None => Box::new(OnHost::new(net, guide)),
     };
     Ok((stepper, &pair.schedule))

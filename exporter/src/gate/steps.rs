@@ -2,15 +2,19 @@
 //!
 //! Coefficients are random, one of each an image, and the gradient's is as large as makes the pull as large as the image:
 //! networks with random weights have gradients that would else be lost beside it.
+//!
+//! Then some steps in a row, once with the images where the engine keeps them, on CUDA by a recording of the kernels, and once
+//! with everything brought there and back by hand.
 
 use std::path::Path;
 
 use anomalens_models::graph::Tensor;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, GUIDED_STEP, ParityCheck, UNET};
 use anomalens_models::step::{
-    C_GRADIENT, C_PREVIOUS, C_SLOPE, C_X, COEFFICIENTS, PREVIOUS, SLOPE, T, T_CLASSIFIER, X, X_NEXT, Y,
+    C_GRADIENT, C_PREVIOUS, C_SLOPE, C_X, COEFFICIENT_COUNT, COEFFICIENTS, PREVIOUS, SLOPE, T, T_CLASSIFIER,
+    X, X_NEXT, Y,
 };
-use anomalens_runtime::engine::Engine;
+use anomalens_runtime::engine::{Engine, StepNumbers};
 use ndarray::{ArrayD, Axis, Slice};
 
 use super::sides::{Outputs, Side, compare_outputs, draw, first_row, run_engine};
@@ -62,7 +66,82 @@ pub(super) fn compare(
     for (batch, found, expected) in [(1, &alone, &first), (BATCH, &together, &expected)] {
         compare_outputs((step.file, between(), batch), found, expected, &tolerance, checks, failures)?;
     }
-    Ok(())
+    walk(folder, step, engine, &inputs, gradient.as_ref().map_or(1.0, compare::largest), checks, failures)
+}
+
+/// Steps in a row: more than a recording takes to be made and repeated.
+const WALK: usize = 5;
+
+/// What all images are told in each of the steps: other timesteps and coefficients each time, small ones as in the method.
+fn told(step: &Subject<'_>, pull: f64, number: usize) -> StepNumbers {
+    let place = |of: usize| i64::try_from(of).expect("timesteps and classes are small");
+    let mut coefficients = [0.0; COEFFICIENT_COUNT];
+    let by = number as f32;
+    coefficients[C_X] = 0.02 * by;
+    coefficients[C_SLOPE] = 0.1 + 0.05 * by;
+    coefficients[C_PREVIOUS] = -0.03 * by;
+    coefficients[C_GRADIENT] = (0.5 / pull.max(f64::from(f32::MIN_POSITIVE))) as f32;
+    StepNumbers {
+        graph: 0,
+        t: place(number * (step.timesteps - 1) / WALK),
+        t_classifier: place((WALK - number) * (step.timesteps - 1) / WALK),
+        y: place(number % step.classes),
+        coefficients,
+    }
+}
+
+/// Compares a walk with the images on the device with the same by hand. Nothing, where the engine keeps no images there.
+fn walk(
+    folder: &Path,
+    step: &Subject<'_>,
+    engine: &dyn Engine,
+    inputs: &[(String, Tensor)],
+    pull: f64,
+    checks: &mut Vec<ParityCheck>,
+    failures: &mut Vec<(ParityCheck, Difference)>,
+) -> Result<(), GateError> {
+    let path = folder.join(step.file);
+    let Some(mut on_device) = engine.load_steps(&[&path])? else { return Ok(()) };
+    let mut by_hand = engine.load(&path)?;
+    let mut inputs = inputs.to_vec();
+    for (name, value) in &mut inputs {
+        match value {
+            Tensor::F32(previous) if name == PREVIOUS => previous.fill(0.0),
+            Tensor::F32(_) | Tensor::I64(_) => {}
+        }
+    }
+    let Tensor::F32(x) = input(&inputs, X) else { unreachable!("images are floating point") };
+    let x = x.clone().into_dimensionality().expect("images have four axes");
+    on_device.begin(&x)?;
+    for number in 0..WALK {
+        let numbers = told(step, pull, number);
+        on_device.step(&numbers)?;
+        for (name, value) in &mut inputs {
+            match (name.as_str(), value) {
+                (COEFFICIENTS, Tensor::F32(rows)) => {
+                    rows.outer_iter_mut().for_each(|mut row| {
+                        row.iter_mut().zip(numbers.coefficients).for_each(|(to, from)| *to = from);
+                    });
+                }
+                (T, Tensor::I64(values)) => values.fill(numbers.t),
+                (T_CLASSIFIER, Tensor::I64(values)) => values.fill(numbers.t_classifier),
+                (Y, Tensor::I64(values)) => values.fill(numbers.y),
+                _ => {}
+            }
+        }
+        let given: Vec<(&str, Tensor)> = inputs.iter().map(|(n, v)| (n.as_str(), v.clone())).collect();
+        for (output, value) in by_hand.run(&given)? {
+            let goes_in = if output == X_NEXT { X } else { PREVIOUS };
+            let place = inputs.iter_mut().find(|(name, _)| name == goes_in);
+            place.expect("a step takes what it gives").1 = Tensor::F32(value);
+        }
+    }
+    let Tensor::F32(expected) = input(&inputs, X) else { unreachable!("images are floating point") };
+    let found = vec![(X_NEXT.to_owned(), on_device.images()?.mapv(f64::from).into_dyn())];
+    let expected = vec![(X_NEXT.to_owned(), expected.mapv(f64::from))];
+    let between = format!("{0}, {1}: {WALK} in a row vs by hand", short_name(engine), on_device.describe());
+    let tolerance = |_: &str, expected: &_| compare::step_tolerance(expected, step.precision);
+    compare_outputs((step.file, between, BATCH), &found, &expected, &tolerance, checks, failures)
 }
 
 fn input<'a>(inputs: &'a [(String, Tensor)], name: &str) -> &'a Tensor {
