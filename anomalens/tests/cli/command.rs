@@ -6,7 +6,7 @@ use crate::support::{anomalens, golden, listing, run, tiny, told, translate};
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 32] = [
         (&["--noise-level", "1001"], "noise level 1001, expected 1..=1000"),
         (&["--noise-level", "0"], "noise level 0 is the clean image"),
         (&["--noise-level", "11", "--respacing", "ddim10"], "expected 1..=10"),

@@ -91,10 +91,11 @@ impl Trajectory {
 impl fmt::Display for Trajectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { images, noise_level, steps, solver, scale, engine, against, .. } = self;
+        let by = if solver.is_euler() { String::new() } else { format!(" by {solver}") };
         let Self { map_change, map_limit, dice_with, dice_change, dice_limit, .. } = self;
         write!(
             f,
-            "{} held-out images in {steps} + {steps} steps by {solver} (L = {noise_level}, s = {scale}), by {engine} against {against}: \
+            "{} held-out images in {steps} + {steps} steps{by} (L = {noise_level}, s = {scale}), by {engine} against {against}: \
              anomaly map inside the brain {:.3} % off, limit {} %; Dice with {dice_with} {dice_change:.4} off, limit \
              {dice_limit}",
             images.len(),

@@ -166,7 +166,7 @@ fn impossible_steps_are_refused() {
         ("spacing = 2.0", "translate.spacing", "translate.steps"),
         ("guidance_interval = [51, 60]", "translate.guidance_interval", "1..=50"),
         ("guidance_interval = [9, 8]", "guidance_interval", "LO at most HI"),
-        ("solver = 'heun'", "solver", "`euler`, `ab2`"),
+        ("solver = 'heun'", "solver", "`euler` or `ab2`"),
     ] {
         let message = tiny_with(lines).unwrap_err().to_string();
         assert!(message.contains(key) && message.contains(expected), "{lines}: {message}");
