@@ -48,6 +48,12 @@ results: deps ## the paper's experiment on synthetic images: writes docs/results
 	@FULL='$(FULL)' OUT='$(OUT)' PAGES='$(PAGES)' VALIDATION='$(VALIDATION)' TEST='$(TEST)' STEPS='$(STEPS)' \
 	    scripts/with-deps $(PYTHON) scripts/results
 
+quality: deps ## how few steps do, by solver and spacing: writes docs/steps.md (hours; resumable; SLICES=N, COUNTS=N,...: less of it)
+	$(CARGO) build --release --bins
+	$(CARGO) build --release --example lines
+	@OUT='$(OUT)' PAGES='$(PAGES)' SLICES='$(SLICES)' COUNTS='$(COUNTS)' EXACT='$(EXACT)' \
+	    scripts/with-deps $(PYTHON) scripts/quality
+
 deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
 
@@ -68,5 +74,5 @@ lint: ## formatting, clippy and the documentation build, all without a warning (
 clean: ## remove target and out; .deps stays
 	rm -rf target out
 
-.PHONY: help demo test test-torch train train-demo eval-demo results deps deps-torch lint clean
+.PHONY: help demo test test-torch train train-demo eval-demo results quality deps deps-torch lint clean
 .DEFAULT_GOAL := help

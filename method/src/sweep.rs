@@ -10,6 +10,7 @@
 
 use std::ops::ControlFlow;
 
+use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::{NoiseLevel, Schedule, Trajectory};
 use ndarray::Array4;
 
@@ -22,6 +23,10 @@ pub struct Grid {
     pub trajectory: Trajectory,
     /// L and s; s = 0 makes round trips.
     pub pairs: Vec<(NoiseLevel, GradientScale)>,
+    /// How a loop goes from level to level.
+    pub solver: Solver,
+    /// Where the classifier pulls; none: at every level.
+    pub guidance_interval: Option<GuidanceInterval>,
     /// The class that means "healthy".
     pub healthy_class: ClassLabel,
 }
@@ -79,7 +84,10 @@ pub fn sweep(
     let levels = grid.levels();
     let plans: Vec<Plan> = levels
         .iter()
-        .map(|&level| Plan::paper(schedule, &grid.trajectory.up_to(level)?))
+        .map(|&level| {
+            let plan = Plan::paper(schedule, &grid.trajectory.up_to(level)?)?;
+            Ok(plan.by(grid.solver, grid.guidance_interval))
+        })
         .collect::<Result<_, DdimError>>()?;
     let Some(longest) = plans.last() else { return Ok(()) };
     let mut encoded: Vec<NoisyImage> = Vec::with_capacity(levels.len());

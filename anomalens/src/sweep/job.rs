@@ -126,6 +126,8 @@ fn all_points(
         trajectory: layout.trajectory.clone(),
         pairs: points.iter().map(|point| point.pair()).collect(),
         healthy_class: layout.options.healthy_class,
+        solver: layout.options.solver,
+        guidance_interval: layout.options.guidance_interval,
     };
     let total: usize = missing.iter().map(|(_, points)| grid(points).steps()).sum();
     let mut bundle = Bundle::open(&args.bundle, engine, args.job.unverified)?;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anomalens_models::manifest::{Manifest, ParityCheck, WEIGHTS};
-use anomalens_models::preset::{Guided, Method};
+use anomalens_models::preset::{Guided, Method, Solver};
 use anomalens_models::stats::Training;
 use serde_json::{Map, Value};
 
@@ -110,6 +110,9 @@ fn process(guided: &Guided, steps: &str) -> String {
         visits = match (translate.steps, translate.spacing) {
             (None, _) => "every level on the way".to_owned(),
             (Some(n), spacing) => format!("{n} steps a loop at the levels L (j/{n})^{spacing}"),
+        } + match translate.solver {
+            Solver::Euler => "",
+            Solver::Ab2 => " by the second-order method of Adams and Bashforth",
         },
         scale = translate.scale,
         class = translate.healthy_class,

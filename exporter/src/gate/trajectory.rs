@@ -66,6 +66,7 @@ pub(super) fn hold(
         sha256: held_out.sha256().to_owned(),
         noise_level: options.noise_level.get(),
         steps: steps(&options),
+        solver: options.solver,
         scale: options.scale.get(),
         engine: engine.describe(),
         against: format!("the network of {} in portable f32 on the same engine", written.origin),
@@ -82,7 +83,7 @@ fn steps(options: &Options) -> usize {
     STEPS.min(options.noise_level.get())
 }
 
-/// L, s and the healthy class of the preset; without a classifier nothing pulls.
+/// L, s, solver and the healthy class of the preset, pulled at every level; without a classifier nothing pulls.
 fn options(written: &Written<'_>) -> Result<Options, GateError> {
     let defaults = Options::defaults(written.preset).map_err(TranslateError::from)?;
     let spacing = written.preset.guided().map_err(|e| TranslateError::Ddim(e.into()))?.translate.spacing;
@@ -90,6 +91,7 @@ fn options(written: &Written<'_>) -> Result<Options, GateError> {
     Ok(Options {
         steps: Steps::Spaced { n: steps(&defaults), spacing },
         scale: if guided { defaults.scale } else { GradientScale::NONE },
+        guidance_interval: None,
         ..defaults
     })
 }

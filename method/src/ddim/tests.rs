@@ -1,5 +1,6 @@
 use std::ops::ControlFlow;
 
+use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::{NoiseLevel, Respacing, Timestep, Trajectory};
 use ndarray::{Array4, Array5, Axis};
 use proptest::prelude::*;
@@ -192,6 +193,122 @@ fn reference_at_the_last_level_ends_in_pure_noise() {
     assert_eq!((last.unet.get(), last.to_alpha_bar, last.to.get()), (900, 0.0, 1000));
     assert_eq!(plan.decode()[0].unet.get(), 800);
     assert_eq!((plan.encode().len(), plan.decode().len()), (9, 9));
+}
+
+/// Steps between these σ, the number of each as the networks' index.
+fn steps_between(sigmas: &[f64]) -> Vec<Step> {
+    let alpha_bar = |sigma: f64| 1.0 / (1.0 + sigma * sigma);
+    let step = |(i, pair): (usize, &[f64])| Step {
+        from_alpha_bar: alpha_bar(pair[0]),
+        to_alpha_bar: alpha_bar(pair[1]),
+        previous_alpha_bar: (i > 0).then(|| alpha_bar(sigmas[i - 1])),
+        to: NoiseLevel::new(i + 1),
+        unet: Timestep::new(i),
+        classifier: Timestep::new(i),
+        guided: false,
+        clip: false,
+    };
+    sigmas.windows(2).enumerate().map(step).collect()
+}
+
+/// x = y sqrt(ᾱ) after steps between σ of 0 and 3, where one is three times as long as the next; `change` is done to each step
+/// before it is made. The data are N(0.4, 0.3²), of which the solution is known: y - 0.4 grows as sqrt(0.3² + σ²).
+fn error_of_steps(n: usize, change: impl Fn(&mut Step)) -> f64 {
+    let (mean, deviation) = (0.4, 0.3f64);
+    let long = |j: usize| if j % 2 == 0 { 3.0 } else { 1.0 };
+    let sigmas: Vec<f64> =
+        (0..=n).map(|i| 3.0 * (0..i).map(long).sum::<f64>() / (0..n).map(long).sum::<f64>()).collect();
+    let x = images((1, 1, 4, 4));
+    let spread = |sigma: f64| deviation.hypot(sigma);
+    let mut net = Fake::new(|x, t| {
+        let sigma = sigmas[t.get()];
+        sigma * (x * (1.0 + sigma * sigma).sqrt() - mean) / spread(sigma).powi(2)
+    });
+    let mut stepper = OnHost::new(&mut net, None);
+    stepper.begin(x.clone()).unwrap();
+    for mut step in steps_between(&sigmas) {
+        change(&mut step);
+        stepper.step(&step, GradientScale::NONE, HEALTHY).unwrap();
+    }
+    let end = 10.0f64.sqrt();
+    let expected = x.mapv(|x| ((mean + (f64::from(x) - mean) * spread(3.0) / deviation) / end) as f32);
+    max_abs_difference(&stepper.images().unwrap(), &expected)
+}
+
+#[test]
+fn twice_the_steps_halve_eulers_error_and_quarter_that_of_ab2() {
+    let orders = |change: fn(&mut Step)| {
+        let errors = [40, 80, 160, 320].map(|n| error_of_steps(n, change));
+        [0, 1, 2].map(|i| (errors[i] / errors[i + 1]).log2())
+    };
+    let (euler, ab2) = (orders(|step| step.previous_alpha_bar = None), orders(|_| ()));
+    assert!(euler.iter().all(|order| (0.85..1.15).contains(order)), "Euler: {euler:?}");
+    assert!(ab2.iter().all(|order| (1.7..2.3).contains(order)), "AB2: {ab2:?}");
+    assert!(error_of_steps(320, |_| ()) < 0.2 * error_of_steps(320, |step| step.previous_alpha_bar = None));
+    // With the coefficients of equal steps, 3/2 and -1/2, the same steps are of first order.
+    let equal = orders(|step| {
+        let sigma = |alpha_bar: f64| ((1.0 - alpha_bar) / alpha_bar).sqrt();
+        let (from, to) = (sigma(step.from_alpha_bar), sigma(step.to_alpha_bar));
+        let before = from - (to - from);
+        step.previous_alpha_bar = step.previous_alpha_bar.map(|_| 1.0 / (1.0 + before * before));
+    });
+    assert!(equal[1..].iter().all(|order| *order < 1.5), "wrong coefficients: {equal:?}");
+}
+
+#[test]
+fn coefficients_are_exact_where_the_method_is() {
+    for clean_to_noise in [true, false] {
+        let mut sigmas = vec![0.0, 0.02, 0.5, 0.6, 3.4];
+        if !clean_to_noise {
+            sigmas.reverse();
+        }
+        for (i, step) in steps_between(&sigmas).iter().enumerate() {
+            let (a, b) = (step.from_alpha_bar, step.to_alpha_bar);
+            let euler = Step { previous_alpha_bar: None, ..*step };
+            let (x, e) = (0.7, -1.3);
+            let found = euler.coefficients().apply(x, e, 0.0);
+            assert!((found - euler.as_printed(x, e)).abs() < 1e-13, "step {i}: {found}");
+            // A slope 2 - 3 σ takes y from y_0 to y_0 + 2 (σ_1 - σ_0) - 3 (σ_1² - σ_0²) / 2.
+            let slope = |sigma: f64| 2.0 - 3.0 * sigma;
+            let (from, to) = (sigmas[i], sigmas[i + 1]);
+            let y = 0.8 + 2.0 * (to - from) - 1.5 * (to * to - from * from);
+            let before = if i > 0 { slope(sigmas[i - 1]) } else { 0.0 };
+            let found = step.coefficients().apply(0.8 * a.sqrt(), slope(from), before);
+            let apart = (found - y * b.sqrt()).abs();
+            // The first step is Euler's, to which a slope is constant.
+            assert!(if i > 0 { apart < 1e-12 } else { apart > 1e-6 }, "step {i}: {apart:.1e}");
+        }
+    }
+}
+
+#[test]
+fn a_leg_goes_on_with_the_slope_before_where_that_is_smooth() {
+    let schedule = linear1000();
+    let trajectory = Trajectory::steps(&schedule, NoiseLevel::new(50), 5).unwrap();
+    let plan = Plan::paper(&schedule, &trajectory).unwrap();
+    let interval = Some(GuidanceInterval::new(20, 40).unwrap());
+    let by = |solver, interval| plan.clone().by(solver, interval);
+    assert_eq!(by(Solver::Euler, None), plan);
+    let multistep = |steps: &[Step]| steps.iter().map(|s| s.previous_alpha_bar.is_some()).collect::<Vec<_>>();
+    let ab2 = by(Solver::Ab2, interval);
+    assert_eq!(multistep(ab2.encode()), [false, true, true, true, true]);
+    // From levels 50, 40, 30, 20, 10.
+    assert_eq!(multistep(ab2.decode()), [false, false, true, true, false]);
+    let guided = |plan: &Plan| plan.decode().iter().map(|step| step.guided).collect::<Vec<_>>();
+    assert_eq!(guided(&ab2), [false, true, true, true, false]);
+    assert_eq!(guided(&by(Solver::Ab2, None)), [true; 5]);
+    let expected = schedule.alpha_bar(NoiseLevel::new(40)).unwrap();
+    assert_eq!(ab2.decode()[2].previous_alpha_bar, Some(expected));
+
+    // The classifier is asked within the interval only, and what it says there is used.
+    let x = images((1, 1, 4, 4));
+    let (mut net, mut guide) = (Fake::new(|x, _| x), Fake::new(|x, _| 0.3 - x));
+    let within = there_and_back(&by(Solver::Euler, interval), &x, &mut net, Some((&mut guide, 5.0))).1;
+    assert_eq!(guide.calls, [39, 29, 19].map(|t| (t, 0)));
+    let everywhere = there_and_back(&plan, &x, &mut net, Some((&mut guide, 5.0))).1;
+    let nowhere = there_and_back(&plan, &x, &mut net, None).1;
+    assert!(max_abs_difference(&within, &everywhere) > 1e-3);
+    assert!(max_abs_difference(&within, &nowhere) > 1e-3);
 }
 
 #[test]
