@@ -291,7 +291,9 @@ impl Translator {
         unverified: bool,
         approach: Approach,
     ) -> Result<Self, OpenError> {
-        Ok(Self { bundle: Bundle::open(folder, engine, unverified)?, approach })
+        let mut bundle = Bundle::open(folder, engine, unverified)?;
+        tell(&mut bundle);
+        Ok(Self { bundle, approach })
     }
 
     /// The error of the U-Net's noise prediction on images, [N, levels]; `None` where the bundle has none. `on_step` as for
@@ -401,12 +403,17 @@ fn run(
         })
         .map(Made::from),
     };
-    for note in bundle.notes() {
-        eprintln!("note: {note}");
-    }
+    tell(bundle);
     match made {
         Err(error) if error.cancelled() => Err(Interrupted.into()),
         made => Ok(made?),
+    }
+}
+
+/// Says what a person should know of how the networks run here.
+fn tell(bundle: &mut Bundle) {
+    for note in bundle.notes() {
+        eprintln!("note: {note}");
     }
 }
 

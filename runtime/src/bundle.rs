@@ -177,15 +177,16 @@ impl Bundle {
         manifest.check_files(folder)?;
         let networks = Networks::load(folder, &manifest, engine)?;
         let steps = match &networks {
-            Networks::Guided(GuidedPair { steps: Some(steps), .. }) => format!(", {}", steps.describe()),
-            Networks::Guided(_) | Networks::OnePass(_) => String::new(),
+            Networks::Guided(GuidedPair { steps: Some(steps), .. }) => Some(steps.describe()),
+            Networks::Guided(_) | Networks::OnePass(_) => None,
         };
+        let engine = [Some(engine.describe()), steps].into_iter().flatten().collect::<Vec<_>>().join(", ");
         Ok(Self {
             folder: folder.to_owned(),
             hash: Manifest::bundle_hash(folder)?,
             networks,
             manifest,
-            engine: engine.describe() + &steps,
+            engine,
             largest_batch: None,
             notes: Vec::new(),
         })
