@@ -55,6 +55,12 @@ bench: deps ## time both demo bundles by every engine that is here, 1 and 4 imag
 	scripts/with-deps "$${CARGO_TARGET_DIR:-target}/release/anomalens" bench models/demo models/demo-radiograph \
 	    $(or $(BENCH),--engine ort$(comma)tract --batch 1$(comma)4)
 
+quality: deps ## how few steps do, by solver and spacing: writes docs/steps.md (hours; resumable; SLICES=N, COUNTS=N,...: less of it)
+	$(CARGO) build --release --bins
+	$(CARGO) build --release --example lines
+	@OUT='$(OUT)' PAGES='$(PAGES)' SLICES='$(SLICES)' COUNTS='$(COUNTS)' EXACT='$(EXACT)' \
+	    scripts/with-deps $(PYTHON) scripts/quality
+
 deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
 
@@ -75,5 +81,5 @@ lint: ## formatting, clippy and the documentation build, all without a warning (
 clean: ## remove target and out; .deps stays
 	rm -rf target out
 
-.PHONY: help demo test test-torch train train-demo eval-demo results bench deps deps-torch lint clean
+.PHONY: help demo test test-torch train train-demo eval-demo results quality bench deps deps-torch lint clean
 .DEFAULT_GOAL := help

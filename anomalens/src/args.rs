@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::Respacing;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -78,14 +79,11 @@ pub struct TranslateArgs {
     /// L, the noise level to encode to: higher removes more of the image [default: the bundle's]
     #[arg(long, value_name = "L")]
     pub noise_level: Option<usize>,
-    /// N steps a loop, at the levels L (j/N)^P; or "every" for every level [default: the bundle's]
-    #[arg(long, value_name = "N", conflicts_with = "respacing")]
-    pub steps: Option<StepCount>,
-    /// P, the spacing of the steps: P > 1 puts more steps near the clean image [default: 1 with --steps, else the bundle's]
-    #[arg(long, value_name = "P", conflicts_with = "respacing")]
-    pub spacing: Option<f64>,
+    /// Which steps are made, and how.
+    #[command(flatten)]
+    pub path: PathArgs,
     /// The published code's respacing to N steps; --noise-level then counts respaced steps
-    #[arg(long, value_name = "ddimN", requires = "noise_level")]
+    #[arg(long, value_name = "ddimN", requires = "noise_level", conflicts_with_all = ["steps", "spacing", "exact"])]
     pub respacing: Option<Respacing>,
     /// What is done to the images [default: ddim]
     #[arg(long, value_enum)]
@@ -129,6 +127,40 @@ pub struct TranslateArgs {
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// Which steps are made, and how.
+#[derive(Debug, Args)]
+pub struct PathArgs {
+    /// N steps a loop, at the levels L (j/N)^P; or "every" for every level [default: the bundle's]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<StepCount>,
+    /// P, the spacing of the steps: P > 1 puts more steps near the clean image [default: 1 with --steps, else the bundle's]
+    #[arg(long, value_name = "P")]
+    pub spacing: Option<f64>,
+    /// How a loop goes from level to level: euler (DDIM), or ab2, of second order, which does with fewer steps [default: the bundle's]
+    #[arg(long, value_name = "SOLVER")]
+    pub solver: Option<Solver>,
+    /// The classifier pulls at levels LO to HI only, and costs nothing elsewhere [default: the bundle's]
+    #[arg(long, value_name = "LO:HI")]
+    pub guidance_interval: Option<GuidanceInterval>,
+    /// Algorithm 1 untouched: every level, Euler, the classifier at each of them
+    #[arg(long, conflicts_with_all = ["steps", "spacing", "solver", "guidance_interval"])]
+    pub exact: bool,
+}
+
+impl PathArgs {
+    /// The options that were given.
+    pub fn given(&self) -> impl Iterator<Item = &'static str> {
+        let given = [
+            ("--steps", self.steps.is_some()),
+            ("--spacing", self.spacing.is_some()),
+            ("--solver", self.solver.is_some()),
+            ("--guidance-interval", self.guidance_interval.is_some()),
+            ("--exact", self.exact),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name)
+    }
 }
 
 /// How many steps a loop makes.

@@ -120,12 +120,16 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
 
 /// The options that translate takes where it is given none.
 fn defaults(translate: &TranslateDefaults) -> String {
-    let TranslateDefaults { noise_level, scale, healthy_class, steps, spacing } = translate;
+    let TranslateDefaults { noise_level, scale, healthy_class, steps, spacing, solver, guidance_interval } =
+        translate;
     let steps = match steps {
         None => "--steps every".to_owned(),
         Some(n) => format!("--steps {n} --spacing {spacing}"),
     };
-    format!("--noise-level {noise_level} --scale {scale} --healthy-class {healthy_class} {steps}")
+    let interval = guidance_interval.map_or(String::new(), |i| format!(" --guidance-interval {i}"));
+    format!(
+        "--noise-level {noise_level} --scale {scale} --healthy-class {healthy_class} {steps} --solver {solver}{interval}"
+    )
 }
 
 fn rule(channel: &ChannelSpec) -> String {

@@ -18,7 +18,7 @@ use anomalens_method::translate::{self, FirstNoise, Options, Procedure, Progress
 use anomalens_models::fitness::Noised;
 use anomalens_models::image::{AnomalyMap, ImageError, UnitImage};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
-use anomalens_models::preset::{Method as PresetMethod, Preset};
+use anomalens_models::preset::{Method as PresetMethod, Preset, Solver};
 use anomalens_models::schedule::Schedule;
 use anomalens_runtime::bundle::{Bundle, OpenError};
 use anomalens_runtime::engine::Engine;
@@ -201,11 +201,15 @@ impl Approach {
 
     /// Everything that changes the result, in a fixed order: it goes into reports, and into the UIDs of the results.
     pub fn describe(&self) -> Vec<(String, String)> {
-        let rows = match self {
-            Self::Guided(options) => vec![
+        let rows: Vec<(&str, String)> = match self {
+            Self::Guided(options) => [
                 ("noise level", options.noise_level.to_string()),
                 ("steps", steps(options.steps)),
                 ("schedule", procedure(&options.procedure)),
+            ]
+            .into_iter()
+            .chain(path(options))
+            .chain([
                 (
                     "gradient scale",
                     match options.scale {
@@ -214,7 +218,8 @@ impl Approach {
                     },
                 ),
                 ("healthy class", class(options.healthy_class)),
-            ],
+            ])
+            .collect(),
             Self::Saliency(options) => vec![
                 ("method", "saliency, the absolute gradient of log p(healthy)".to_owned()),
                 ("noise level", format!("{} (the image itself)", saliency::LEVEL)),
@@ -241,6 +246,18 @@ fn steps(steps: Steps) -> String {
         Steps::Spaced { n, spacing } => format!("{n} a loop, at the levels L (j/{n})^{spacing}"),
         Steps::Respaced(respacing) => respacing.to_string(),
     }
+}
+
+/// What is not as in Algorithm 1 between the levels.
+pub fn path(options: &Options) -> impl Iterator<Item = (&'static str, String)> {
+    let solver = match options.solver {
+        Solver::Euler => None,
+        Solver::Ab2 => Some(("solver", "ab2 (Adams-Bashforth, second order)".to_owned())),
+    };
+    let interval = options
+        .guidance_interval
+        .map(|i| ("guidance interval", format!("noise levels {} to {}", i.lowest(), i.highest())));
+    solver.into_iter().chain(interval)
 }
 
 fn procedure(procedure: &Procedure) -> String {
@@ -274,7 +291,9 @@ impl Translator {
         unverified: bool,
         approach: Approach,
     ) -> Result<Self, OpenError> {
-        Ok(Self { bundle: Bundle::open(folder, engine, unverified)?, approach })
+        let mut bundle = Bundle::open(folder, engine, unverified)?;
+        tell(&mut bundle);
+        Ok(Self { bundle, approach })
     }
 
     /// The error of the U-Net's noise prediction on images, [N, levels]; `None` where the bundle has none. `on_step` as for
@@ -384,9 +403,17 @@ fn run(
         })
         .map(Made::from),
     };
+    tell(bundle);
     match made {
         Err(error) if error.cancelled() => Err(Interrupted.into()),
         made => Ok(made?),
+    }
+}
+
+/// Says what a person should know of how the networks run here.
+fn tell(bundle: &mut Bundle) {
+    for note in bundle.notes() {
+        eprintln!("note: {note}");
     }
 }
 

@@ -6,6 +6,8 @@
 //! classifier.pt ─┘ one tensor at a time  └─ classifier_gradient.onnx ──┘
 //! ```
 //!
+//! For `ort-cuda` the same weights serve `encode_step.onnx` and `guided_step.onnx` too, whole steps: see [`crate::step`].
+//!
 //! A network that makes images healthy in one pass goes the same way, to `network.onnx`.
 //!
 //! Everything happens in a hidden folder beside the bundle's, so that a bundle appears whole or not at all.
@@ -20,11 +22,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anomalens_models::graph::{GraphError, ParamSpec};
+use anomalens_models::graph::{GraphError, ParamSource, ParamSpec};
 use anomalens_models::manifest::{FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS};
 use anomalens_models::output::{OutputError, OutputFolder};
 use anomalens_models::preset::{MethodName, Preset};
 use anomalens_models::weights::{Precision, Weights, WeightsError, WeightsWriter};
+use ndarray::ArrayD;
 use prost::Message;
 
 use crate::checkpoint::CheckpointError;
@@ -33,6 +36,7 @@ use crate::gradient::GradientError;
 use crate::held_out::{HeldOut, HeldOutError};
 use crate::lower::{Lowering, MissingParameter, WeightsAt, lower, of_params};
 use crate::parts::Part;
+use crate::step::Step;
 use crate::target::Target;
 
 /// The program that writes bundles, with its version.
@@ -172,13 +176,16 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
     let held_out = request.held_out.map(|folder| HeldOut::read(folder, request.preset)).transpose()?;
     let folder = OutputFolder::create(request.output)?;
     write_weights(&folder, &networks, progress)?;
-    write_graphs(&folder, request.preset, &networks, progress)?;
-
     let subjects: Vec<Subject<'_>> = networks.iter().map(|n| n.part.subject(n.source)).collect();
+    let (steps, whole) = (steps(request)?, Whole(&networks));
+    let steps: Vec<Subject<'_>> =
+        steps.iter().map(|step| step.subject(&whole, request.target, request.precision)).collect();
+    write_graphs(&folder, request.preset, subjects.iter().chain(&steps), progress)?;
     let written = Written {
         folder: folder.path(),
         preset: request.preset,
         subjects: &subjects,
+        steps: &steps,
         origin: "the checkpoint",
         held_out: held_out.as_ref(),
     };
@@ -199,8 +206,8 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
         verification,
         files: Default::default(),
     };
-    folder.write(MODEL_CARD, card::text(&manifest, &networks, request.card).as_bytes())?;
-    for file in networks.iter().map(|n| n.part.file).chain([WEIGHTS, MODEL_CARD]) {
+    folder.write(MODEL_CARD, card::text(&manifest, &networks, &steps, request.card).as_bytes())?;
+    for file in subjects.iter().chain(&steps).map(|s| s.file).chain([WEIGHTS, MODEL_CARD]) {
         let entry = FileEntry::of(&folder.path().join(file)).map_err(|e| folder.error(file, e))?;
         manifest.files.insert(file.to_owned(), entry);
     }
@@ -233,6 +240,29 @@ fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError
     Ok(networks)
 }
 
+/// The steps in one graph, which are for engines that keep images where they compute: elsewhere a graph more is no gain, and
+/// would hold the weights once more.
+fn steps(request: &Request<'_>) -> Result<Vec<Step>, WriteError> {
+    let &Request { preset, target, .. } = request;
+    let mut steps = Vec::new();
+    if target == Target::OrtCuda && request.unet.is_some() {
+        steps.push(Step::encode(preset)?);
+        if request.classifier.is_some() {
+            steps.push(Step::guided(preset)?);
+        }
+    }
+    Ok(steps)
+}
+
+/// The parameters of every network, by the names that they have in the bundle's weights.
+struct Whole<'a>(&'a [Network<'a>]);
+
+impl ParamSource for Whole<'_> {
+    fn param(&self, name: &str) -> Option<ArrayD<f32>> {
+        self.0.iter().find_map(|Network { part, source }| source.param(name.strip_prefix(part.prefix)?))
+    }
+}
+
 fn write_weights(
     folder: &OutputFolder,
     networks: &[Network<'_>],
@@ -241,7 +271,7 @@ fn write_weights(
     let full = |error: io::Error| folder.error(WEIGHTS, error);
     let named = |n: &Part, p: &ParamSpec| ParamSpec { name: format!("{}{}", n.prefix, p.name), ..p.clone() };
     let parts = || networks.iter().map(|n| &n.part);
-    let stored: Vec<_> = parts().map(|part| of_params(&part.graph, part.precision)).collect();
+    let stored: Vec<_> = parts().map(|part| of_params(&part.graph, part.precision, &[])).collect();
     let specs = parts().zip(&stored).flat_map(|(part, stored)| {
         part.graph.params().iter().map(move |p| (named(part, p), stored[&p.name]))
     });
@@ -270,30 +300,31 @@ fn write_weights(
     Ok(())
 }
 
-fn write_graphs(
+fn write_graphs<'a>(
     folder: &OutputFolder,
     preset: &Preset,
-    networks: &[Network<'_>],
+    graphs: impl Iterator<Item = &'a Subject<'a>>,
     progress: &mut Progress<'_>,
 ) -> Result<(), WriteError> {
     let weights = Weights::open(&folder.path().join(WEIGHTS))?;
-    for Network { part: network, .. } in networks {
-        next(progress, &format!("lower {}", network.file))?;
-        let part = weights.part(network.prefix);
+    for written in graphs {
+        next(progress, &format!("lower {}", written.file))?;
+        let part = weights.part(written.prefix);
         let model = lower(
-            &network.run,
+            written.graph,
             &Lowering {
-                target: network.target,
-                precision: network.precision,
+                target: written.target,
+                precision: written.precision,
+                plain: written.plain,
                 weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| part.location(name).ok() },
                 metadata: &[
-                    ("anomalens.graph", network.file.trim_end_matches(".onnx").to_owned()),
+                    ("anomalens.graph", written.file.trim_end_matches(".onnx").to_owned()),
                     ("anomalens.preset", preset.name.clone()),
                     ("anomalens.tool", TOOL.to_owned()),
                 ],
             },
         )?;
-        folder.write(network.file, &model.encode_to_vec())?;
+        folder.write(written.file, &model.encode_to_vec())?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod engines;
 mod error;
 mod imported;
 mod sides;
+mod steps;
 mod trajectory;
 
 use std::ops::ControlFlow;
@@ -85,6 +86,8 @@ pub struct Subject<'a> {
     pub target: Target,
     /// What it computes in.
     pub precision: Precision,
+    /// Scopes that are portable f32 nevertheless.
+    pub plain: &'static [&'static str],
 }
 
 impl Subject<'_> {
@@ -102,6 +105,8 @@ pub struct Written<'a> {
     pub preset: &'a Preset,
     /// The graphs.
     pub subjects: &'a [Subject<'a>],
+    /// Steps in one graph, which are made of the same networks.
+    pub steps: &'a [Subject<'a>],
     /// Where [`Subject::params`] are from, in words, e.g. `the checkpoint`.
     pub origin: &'static str,
     /// What a U-Net that is not portable f32 must translate as f32 does; without it, it does not pass.
@@ -178,8 +183,7 @@ pub fn examine(
             sides.push(run_engine(&**engine, &folder.join(subject.file), &inputs)?);
         }
         let run = !sides.is_empty();
-        let macs = describe::describe(subject.graph).macs * BATCH as u64;
-        let small = macs <= if gate == Gate::Full { FULL_MACS } else { QUICK_MACS };
+        let small = is_small(subject, gate);
         if small && run {
             next(say, &format!("{}: reference interpreter", subject.file))?;
             sides.push(run_reference(subject, &inputs)?);
@@ -206,6 +210,16 @@ pub fn examine(
             (Some(_), Some(_)) => {}
         }
     }
+    for step in written.steps {
+        for engine in engines.iter().filter(|e| e.can_run(step.target.name(), step.precision.name())) {
+            next(say, &format!("{}: {}", step.file, engine.describe()))?;
+            steps::compare(folder, step, &**engine, &mut verification.checks, &mut failures)?;
+        }
+        if is_small(step, gate) && !step.is_plain() {
+            next(say, &format!("{}: imported back", step.file))?;
+            imported::compare(folder, step, &draw(step), &mut verification.checks, &mut failures)?;
+        }
+    }
     if !verification.wanting.is_empty() {
         verification.gate = Gate::None.name().into();
     }
@@ -215,6 +229,12 @@ pub fn examine(
     verification.engines = engines.iter().map(|engine| engine.describe()).collect();
     verification.note = notes.join("; ");
     Ok(Outcome { verification, failures })
+}
+
+/// Whether the reference interpreter is given a graph.
+fn is_small(subject: &Subject<'_>, gate: Gate) -> bool {
+    let macs = describe::describe(subject.graph).macs * BATCH as u64;
+    macs <= if gate == Gate::Full { FULL_MACS } else { QUICK_MACS }
 }
 
 /// Says what is done next.
@@ -231,7 +251,7 @@ fn check_weights(folder: &Path, subjects: &[Subject<'_>]) -> Result<ParityCheck,
     let written = Weights::open(&folder.join(WEIGHTS))?;
     for subject in subjects {
         let part = written.part(subject.prefix);
-        let stored = of_params(subject.graph, subject.precision);
+        let stored = of_params(subject.graph, subject.precision, subject.plain);
         for param in subject.graph.params() {
             let (found, expected) = (part.read(&param.name)?, subject.params.param(&param.name));
             let same = expected.is_some_and(|expected| {

@@ -17,5 +17,6 @@ pub mod onnx_gradient;
 pub mod package;
 pub mod parts;
 mod pt;
+pub mod step;
 pub mod target;
 pub mod verify;

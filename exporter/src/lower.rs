@@ -41,6 +41,8 @@ pub struct Lowering<'a> {
     pub target: Target,
     /// What most of the graph computes in.
     pub precision: Precision,
+    /// Scopes that are portable f32 nevertheless: a network within another, e.g. `classifier`.
+    pub plain: &'a [&'a str],
     /// Where the parameters are.
     pub weights: WeightsAt<'a>,
     /// Keys and values of `metadata_props`.
@@ -79,15 +81,17 @@ pub struct MissingParameter {
 ///
 /// Errors: [`MissingParameter`].
 pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, MissingParameter> {
-    let stored = of_params(graph, lowering.precision);
-    let graph = &match lowering.target {
+    let &Lowering { target, precision, plain, .. } = lowering;
+    let stored = of_params(graph, precision, plain);
+    let graph = &match target {
         Target::Portable => graph.expanded(),
-        Target::OrtCuda => cuda::expanded(graph),
+        Target::OrtCuda => cuda::expanded(graph, plain),
     };
     let fusion = cuda::Fusion::plan(graph);
-    let mut out = Lowered::new(graph, lowering.precision);
+    let mut out = Lowered::new(graph, precision, plain);
     for (id, node) in graph.iter() {
-        match (&node.op, lowering.target) {
+        let target = if is_within(&node.scope, plain) { Target::Portable } else { target };
+        match (&node.op, target) {
             (Op::Primitive(Primitive::Param(spec)), _) => {
                 let missing = |file: &str| MissingParameter {
                     graph: graph.name().to_owned(),
@@ -118,7 +122,7 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
     };
     Ok(ModelProto {
         ir_version: Some(IR_VERSION),
-        opset_import: match lowering.target {
+        opset_import: match target {
             Target::Portable => vec![opset("", OPSET)],
             Target::OrtCuda => vec![opset("", OPSET), opset(cuda::DOMAIN, cuda::DOMAIN_VERSION)],
         },
@@ -137,10 +141,16 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
     })
 }
 
+/// Whether a place in a network is below one of these scopes.
+fn is_within(place: &str, scopes: &[&str]) -> bool {
+    scopes.contains(&place.split('.').next().unwrap_or_default())
+}
+
 /// The ONNX graph as far as it is written.
 struct Lowered<'a> {
     graph: &'a Graph,
     precision: Precision,
+    plain: &'a [&'a str],
     /// The forms that each node's value is there in, and its name in each; the first is the one that it was made in.
     values: Vec<Vec<(Form, String)>>,
     nodes: Vec<NodeProto>,
@@ -150,10 +160,11 @@ struct Lowered<'a> {
 }
 
 impl<'a> Lowered<'a> {
-    fn new(graph: &'a Graph, precision: Precision) -> Self {
+    fn new(graph: &'a Graph, precision: Precision, plain: &'a [&'a str]) -> Self {
         Self {
             graph,
             precision,
+            plain,
             values: vec![vec![]; graph.nodes().len()],
             nodes: vec![],
             initializers: vec![],
@@ -167,6 +178,7 @@ impl<'a> Lowered<'a> {
         let Op::Primitive(op) = &node.op else { return self.precision };
         match (self.precision, precision::rule(op)) {
             (Precision::F32, _) | (_, Rule::Full) => Precision::F32,
+            _ if is_within(&node.scope, self.plain) => Precision::F32,
             (_, Rule::Half) => Precision::F16,
             (_, Rule::Follows) => match node.inputs.iter().any(|&i| self.form(i).precision == Precision::F16)
             {

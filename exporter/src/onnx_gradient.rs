@@ -91,6 +91,7 @@ pub fn write(request: &Request<'_>) -> Result<Report, OnnxGradientError> {
     let lowering = Lowering {
         target: Target::Portable,
         precision: Precision::F32,
+        plain: &[],
         weights: WeightsAt::Inside(&tidy),
         metadata: &[
             ("anomalens.gradient", format!("{kind} of {output} by {input}")),

@@ -86,6 +86,6 @@ impl Part {
     /// What the gate compares the written graph with.
     pub fn subject<'a>(&'a self, params: &'a dyn ParamSource) -> Subject<'a> {
         let &Self { ref run, file, prefix, classes, timesteps, target, precision, .. } = self;
-        Subject { file, graph: run, params, prefix, timesteps, classes, target, precision }
+        Subject { file, graph: run, params, prefix, timesteps, classes, target, precision, plain: &[] }
     }
 }

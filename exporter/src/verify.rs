@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::{
-    BundleError, CLASSIFIER_GRADIENT, Manifest, NETWORK, ParityCheck, UNET, Verification, WEIGHTS,
+    BundleError, CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest, NETWORK, ParityCheck, UNET,
+    Verification, WEIGHTS,
 };
 use anomalens_models::output::OutputError;
 use anomalens_models::weights::{Precision, Weights, WeightsError};
@@ -31,6 +32,7 @@ use crate::gate::{self, Engines, Gate, GateError, Outcome, Written};
 use crate::gradient::GradientError;
 use crate::held_out::{HeldOut, HeldOutError};
 use crate::parts::Part;
+use crate::step::Step;
 use crate::target::Target;
 
 /// Why a bundle could not be compared.
@@ -219,7 +221,16 @@ fn hold_gate(
     let params: Vec<_> = parts.iter().map(|part| weights.part(part.prefix)).collect();
     let subjects: Vec<_> = parts.iter().zip(&params).map(|(part, params)| part.subject(params)).collect();
     let (preset, subjects, origin) = (&manifest.preset, &subjects[..], "the bundle's own weights");
-    let written = Written { folder: bundle, preset, subjects, origin, held_out };
+    let mut steps = Vec::new();
+    if manifest.has(ENCODE_STEP) {
+        steps.push(Step::encode(preset).map_err(|error| fault(error.into()))?);
+    }
+    if manifest.has(GUIDED_STEP) {
+        steps.push(Step::guided(preset).map_err(fault)?);
+    }
+    let (whole, target, precision) = (weights.part(""), target_of(manifest), precision_of(manifest, UNET));
+    let steps: Vec<_> = steps.iter().map(|step| step.subject(&whole, target, precision)).collect();
+    let written = Written { folder: bundle, preset, subjects, steps: &steps, origin, held_out };
     Ok(gate::examine(&written, gate, engines, say)?)
 }
 

@@ -262,8 +262,14 @@ fn brats256_passes_the_whole_gate_and_no_layer_may_be_zero() {
     let subjects =
         || parts.iter().zip(&random).map(|(part, params)| part.subject(params)).collect::<Vec<_>>();
     let judge = |subjects: &[Subject<'_>], gate| {
-        let written =
-            Written { folder: &bundle, preset: &preset, subjects, origin: "random numbers", held_out: None };
+        let written = Written {
+            folder: &bundle,
+            preset: &preset,
+            subjects,
+            steps: &[],
+            origin: "random numbers",
+            held_out: None,
+        };
         gate::run(&written, gate, &mut |_| ControlFlow::Continue(()))
     };
     let (path, weights) = (bundle.join(WEIGHTS), Weights::open(&bundle.join(WEIGHTS)).unwrap());

@@ -58,11 +58,13 @@ fn judged(make: impl FnOnce(&Path, &Preset) -> Vec<u8>) -> Result<Verification, 
         classes: 2,
         target: Target::Portable,
         precision: Precision::F32,
+        plain: &[],
     };
     let written = Written {
         folder: &folder,
         preset: &preset,
         subjects: &[subject],
+        steps: &[],
         origin: "the checkpoint",
         held_out: None,
     };
@@ -75,6 +77,7 @@ fn lowered(folder: &Path, graph: &Graph) -> Vec<u8> {
     let lowering = Lowering {
         target: Target::Portable,
         precision: Precision::F32,
+        plain: &[],
         weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| part.location(name).ok() },
         metadata: &[],
     };

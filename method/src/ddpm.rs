@@ -15,8 +15,8 @@ use rand_distr::{Distribution, StandardNormal};
 use sha2::{Digest, Sha256};
 
 use crate::ddim::{
-    ClassLabel, DdimError, Guidance, Leg, NoisePredictor, NoisyImage, OnStep, Plan, Step, check_level,
-    check_shape, walk,
+    ClassLabel, DdimError, GradientScale, Leg, Networks, NoisyImage, OnStep, Plan, Step, Stepper,
+    check_level, check_shape, walk,
 };
 
 /// A stream of standard normal noise for each image of a batch.
@@ -69,11 +69,11 @@ pub fn noised(
 /// Errors: as those of [`crate::ddim::decode_guided`].
 pub fn decode(
     plan: &Plan,
-    net: &mut dyn NoisePredictor,
-    mut guidance: Option<Guidance<'_>>,
+    mut networks: Networks<'_>,
+    scale: GradientScale,
     healthy: ClassLabel,
     noised: NoisyImage,
-    noise: &mut dyn FnMut((usize, usize, usize, usize)) -> Array4<f32>,
+    noise: &mut Draw<'_>,
     on_step: &mut OnStep<'_>,
 ) -> Result<NoisyImage, DdimError> {
     check_level(&noised, plan.top_level())?;
@@ -81,19 +81,43 @@ pub fn decode(
     // The last step's posterior variance is 0 and has no logarithm: as in the reference, it takes that of the step before it.
     let smallest =
         steps.iter().rev().map(|step| Posterior::of(step).variance).find(|variance| *variance > 0.0);
-    walk(Leg::Decode, steps, noised, on_step, |step, x| {
-        let x = x.pixels();
-        let (eps, learned) = net.eps_and_variance(x, step.unet, healthy)?;
+    let mut sampler =
+        Sampler { networks: networks.reborrow(), noise, smallest, x: Array4::zeros((0, 0, 0, 0)) };
+    walk(Leg::Decode, steps, &mut sampler, (scale, healthy), noised, on_step)
+}
+
+/// Gives standard normal values of a shape.
+pub type Draw<'a> = dyn FnMut((usize, usize, usize, usize)) -> Array4<f32> + 'a;
+
+/// Draws each step from the posterior.
+struct Sampler<'a, 'n> {
+    networks: Networks<'a>,
+    noise: &'a mut Draw<'n>,
+    /// The smallest posterior variance of the steps that is not 0.
+    smallest: Option<f64>,
+    x: Array4<f32>,
+}
+
+impl Stepper for Sampler<'_, '_> {
+    fn begin(&mut self, x: Array4<f32>) -> Result<(), DdimError> {
+        self.x = x;
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step, scale: GradientScale, y: ClassLabel) -> Result<(), DdimError> {
+        let x = &self.x;
+        let (eps, learned) = self.networks.net.eps_and_variance(x, step.unet, y)?;
         check_shape("noise prediction", &eps, x)?;
         let posterior = Posterior::of(step);
-        let least =
-            if posterior.variance > 0.0 { posterior.variance } else { smallest.unwrap_or(posterior.beta) };
+        let least = if posterior.variance > 0.0 {
+            posterior.variance
+        } else {
+            self.smallest.unwrap_or(posterior.beta)
+        };
         let variance = posterior.variances(x, learned, least)?;
         let mut mean = Zip::from(x).and(&eps).map_collect(|&x, &eps| posterior.mean(x.into(), eps.into()));
-        if let Some(Guidance { guide, scale }) =
-            guidance.as_mut().filter(|guidance| guidance.scale.get() > 0.0)
-        {
-            let gradient = guide.gradient(x, step.classifier, healthy)?;
+        if let Some(guide) = self.networks.guide.as_mut().filter(|_| scale > GradientScale::NONE) {
+            let gradient = guide.gradient(x, step.classifier, y)?;
             check_shape("gradient", &gradient, x)?;
             Zip::from(&mut mean)
                 .and(&variance)
@@ -101,15 +125,28 @@ pub fn decode(
                 .for_each(|mean, &variance, &gradient| *mean += scale.get() * variance * f64::from(gradient));
         }
         if step.to > NoiseLevel::CLEAN {
-            let drawn = noise(x.dim());
+            let drawn = (self.noise)(x.dim());
             check_shape("noise", &drawn, x)?;
             Zip::from(&mut mean)
                 .and(&variance)
                 .and(&drawn)
                 .for_each(|x, &v, &n| *x += v.sqrt() * f64::from(n));
         }
-        Ok(mean.mapv(|x| x as f32))
-    })
+        self.x = mean.mapv(|x| x as f32);
+        Ok(())
+    }
+
+    fn images(&mut self) -> Result<Array4<f32>, DdimError> {
+        Ok(self.x.clone())
+    }
+
+    fn guided(&self) -> bool {
+        self.networks.guide.is_some()
+    }
+
+    fn networks(&mut self) -> Result<Networks<'_>, DdimError> {
+        Ok(self.networks.reborrow())
+    }
 }
 
 /// q(x_b | x_a, x_0), from the level with ᾱ = a to the one with ᾱ = b (Ho et al. 2020, Eq. 6 and 7).

@@ -10,12 +10,11 @@
 
 use std::ops::ControlFlow;
 
+use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::{NoiseLevel, Schedule, Trajectory};
 use ndarray::Array4;
 
-use crate::ddim::{
-    self, ClassLabel, DdimError, GradientScale, Guidance, Guide, NoisePredictor, NoisyImage, Plan, StepDone,
-};
+use crate::ddim::{self, ClassLabel, DdimError, GradientScale, NoisyImage, Plan, StepDone, Stepper};
 
 /// Which pairs of L and s are run.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +23,10 @@ pub struct Grid {
     pub trajectory: Trajectory,
     /// L and s; s = 0 makes round trips.
     pub pairs: Vec<(NoiseLevel, GradientScale)>,
+    /// How a loop goes from level to level.
+    pub solver: Solver,
+    /// Where the classifier pulls; none: at every level.
+    pub guidance_interval: Option<GuidanceInterval>,
     /// The class that means "healthy".
     pub healthy_class: ClassLabel,
 }
@@ -71,35 +74,36 @@ impl Grid {
 ///
 /// Errors: [`DdimError::Schedule`] for a level that is not one of the trajectory's, and those of [`ddim::decode_guided`].
 pub fn sweep(
-    net: &mut dyn NoisePredictor,
-    mut guide: Option<&mut dyn Guide>,
+    stepper: &mut dyn Stepper,
     schedule: &Schedule,
     grid: &Grid,
     images: Array4<f32>,
-    on_step: &mut dyn FnMut(&StepDone<'_>) -> ControlFlow<()>,
+    on_step: &mut dyn FnMut(&StepDone) -> ControlFlow<()>,
     found: &mut dyn FnMut(Point) -> ControlFlow<()>,
 ) -> Result<(), DdimError> {
     let levels = grid.levels();
     let plans: Vec<Plan> = levels
         .iter()
-        .map(|&level| Plan::paper(schedule, &grid.trajectory.up_to(level)?))
+        .map(|&level| {
+            let plan = Plan::paper(schedule, &grid.trajectory.up_to(level)?)?;
+            Ok(plan.by(grid.solver, grid.guidance_interval))
+        })
         .collect::<Result<_, DdimError>>()?;
     let Some(longest) = plans.last() else { return Ok(()) };
     let mut encoded: Vec<NoisyImage> = Vec::with_capacity(levels.len());
     let start = longest.start(images, None)?;
-    ddim::encode(longest, net, grid.healthy_class, start, &mut |step| {
-        if levels.contains(&step.image.level()) {
-            encoded.push(step.image.clone());
+    ddim::encode(longest, stepper, grid.healthy_class, start, &mut |step, images| {
+        if levels.contains(&step.level) {
+            encoded.push(images()?);
         }
-        on_step(step)
+        Ok(on_step(step))
     })?;
     for (plan, x) in plans.iter().zip(&encoded) {
         let scales = grid.pairs.iter().filter(|pair| pair.0 == x.level()).map(|pair| pair.1);
         for scale in scales {
-            let guidance =
-                guide.as_deref_mut().map(|guide| Guidance { guide: guide as &mut dyn Guide, scale });
+            let mut on_step = |step: &StepDone, _: &mut ddim::Images<'_>| Ok(on_step(step));
             let healthy =
-                ddim::decode_guided(plan, net, guidance, grid.healthy_class, x.clone(), &mut *on_step)?;
+                ddim::decode_guided(plan, stepper, scale, grid.healthy_class, x.clone(), &mut on_step)?;
             let point = Point { level: x.level(), scale, healthy: healthy.into_pixels() };
             if found(point).is_break() {
                 let total = plan.decode().len();

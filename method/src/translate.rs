@@ -8,9 +8,7 @@ use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Schedule};
 use ndarray::{Array4, Array5, ArrayView4, Axis, concatenate, s, stack};
 
-use crate::ddim::{
-    self, ClassLabel, DdimError, Guidance, Guide, Leg, NoisePredictor, NoisyImage, Plan, StepDone,
-};
+use crate::ddim::{self, ClassLabel, DdimError, Images, Leg, NoisyImage, Plan, StepDone, Stepper};
 use crate::ddpm;
 
 mod noise;
@@ -153,8 +151,7 @@ pub fn check_class(
 ///
 /// Errors: [`TranslateError`].
 pub fn translate(
-    net: &mut dyn NoisePredictor,
-    mut guide: Option<&mut dyn Guide>,
+    stepper: &mut dyn Stepper,
     schedule: &Schedule,
     images: &[UnitImage],
     options: &Options,
@@ -178,10 +175,7 @@ pub fn translate(
         let pixels = all.slice(s![range.clone(), .., .., ..]).to_owned();
         let noise = first_noise.as_ref().map(|array| array.slice(s![range, .., .., ..]));
         let start = plan.start(pixels, noise)?;
-        let guidance = guide
-            .as_deref_mut()
-            .map(|guide| Guidance { guide: guide as &mut dyn Guide, scale: options.scale });
-        parts.push(translate_batch((schedule, &plan), net, guidance, options, start, &mut counter)?);
+        parts.push(translate_batch((schedule, &plan), stepper, options, start, &mut counter)?);
     }
     assemble(&all, parts)
 }
@@ -194,10 +188,10 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    fn step(&mut self, step: &StepDone<'_>) -> ControlFlow<()> {
+    fn step(&mut self, step: &StepDone) -> ControlFlow<()> {
         self.done += 1;
         let (done, total) = (self.done, self.total);
-        (self.on_step)(&Progress { leg: step.leg, level: step.image.level(), done, total })
+        (self.on_step)(&Progress { leg: step.leg, level: step.level, done, total })
     }
 }
 
@@ -211,8 +205,7 @@ struct Part {
 
 fn translate_batch(
     (schedule, plan): (&Schedule, &Plan),
-    net: &mut dyn NoisePredictor,
-    guidance: Option<Guidance<'_>>,
+    stepper: &mut dyn Stepper,
     options: &Options,
     start: NoisyImage,
     counter: &mut Counter<'_>,
@@ -222,18 +215,18 @@ fn translate_batch(
         encode.push(start.clone());
     }
     let calls = options.calls_of(plan);
-    let gradient_calls = if guidance.is_some() { calls.gradient } else { 0 };
+    let gradient_calls = if stepper.guided() { calls.gradient } else { 0 };
     let began = Instant::now();
     let mut noise = match options.procedure {
         Procedure::Ddpm { seed } => Some(ddpm::Noise::new(seed, start.pixels())),
         Procedure::Paper | Procedure::Reference { .. } => None,
     };
     let encoded = match &mut noise {
-        None => ddim::encode(plan, net, options.healthy_class, start, &mut |step| {
+        None => ddim::encode(plan, stepper, options.healthy_class, start, &mut |step, images| {
             if options.keep_trajectory {
-                encode.push(step.image.clone());
+                encode.push(images()?);
             }
-            counter.step(step)
+            Ok(counter.step(step))
         })?,
         Some(noise) => {
             let drawn = noise.draw(start.pixels().dim());
@@ -246,17 +239,18 @@ fn translate_batch(
     };
     let encode_time = began.elapsed();
     let began = Instant::now();
-    let mut on_step = |step: &StepDone<'_>| {
+    let mut on_step = |step: &StepDone, images: &mut Images<'_>| {
         if options.keep_trajectory {
-            decode.push(step.image.clone());
+            decode.push(images()?);
         }
-        counter.step(step)
+        Ok(counter.step(step))
     };
-    let class = options.healthy_class;
+    let (scale, class) = (options.scale, options.healthy_class);
     let healthy = match &mut noise {
-        None => ddim::decode_guided(plan, net, guidance, class, encoded, &mut on_step)?,
+        None => ddim::decode_guided(plan, stepper, scale, class, encoded, &mut on_step)?,
         Some(noise) => {
-            ddpm::decode(plan, net, guidance, class, encoded, &mut |dim| noise.draw(dim), &mut on_step)?
+            let networks = stepper.networks()?;
+            ddpm::decode(plan, networks, scale, class, encoded, &mut |dim| noise.draw(dim), &mut on_step)?
         }
     };
     let timings = Timings {

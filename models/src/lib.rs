@@ -21,4 +21,5 @@ pub mod output;
 pub mod preset;
 pub mod schedule;
 pub mod stats;
+pub mod step;
 pub mod weights;

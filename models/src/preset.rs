@@ -19,12 +19,14 @@ mod method;
 mod networks;
 mod one_pass;
 mod raw;
+mod solver;
 mod train;
 
 pub use guided::{Guided, ScheduleKind, ScheduleSpec, TranslateDefaults};
 pub use method::{Method, MethodError, MethodName};
 pub use networks::{ClassifierConfig, Conditioning, Heads, Multiplier, Norm, Pool, QkvOrder, UnetConfig};
 pub use one_pass::{FixedPointGanConfig, VaeConfig};
+pub use solver::{GuidanceInterval, NotThat, Solver};
 pub use train::{Recipe, RecipeFault, Train};
 
 /// The complete definition of a method's networks, without weights.

@@ -1,8 +1,10 @@
 //! A bundle, opened: its manifest checked, its graphs loaded and compared with the manifest.
 
 mod one_pass;
+mod steps;
 
 pub use one_pass::OnePass;
+pub use steps::{OnDevice, Steps};
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,10 @@ pub struct Bundle {
     pub networks: Networks,
     /// What runs the graphs, in words.
     pub engine: String,
+    /// The largest batch that there is memory for, once one was too large.
+    pub(crate) largest_batch: Option<usize>,
+    /// What a person should know, until it is said: see [`Bundle::notes`].
+    pub(crate) notes: Vec<String>,
 }
 
 /// The networks of a bundle.
@@ -47,6 +53,8 @@ pub struct GuidedPair {
     pub unet: Option<Unet>,
     /// The noisy classifier's gradient; without it there is no guidance.
     pub classifier: Option<ClassifierGradient>,
+    /// Both and the update in one graph, where the bundle has it and the engine gains by it.
+    pub steps: Option<Steps>,
 }
 
 /// Why a bundle could not be opened.
@@ -167,13 +175,31 @@ impl Bundle {
             return Err(OpenError::Target { bundle, target, precision, engine });
         }
         manifest.check_files(folder)?;
+        let networks = Networks::load(folder, &manifest, engine)?;
+        let steps = match &networks {
+            Networks::Guided(GuidedPair { steps: Some(steps), .. }) => Some(steps.describe()),
+            Networks::Guided(_) | Networks::OnePass(_) => None,
+        };
+        let engine = [Some(engine.describe()), steps].into_iter().flatten().collect::<Vec<_>>().join(", ");
         Ok(Self {
             folder: folder.to_owned(),
             hash: Manifest::bundle_hash(folder)?,
-            networks: Networks::load(folder, &manifest, engine)?,
+            networks,
             manifest,
-            engine: engine.describe(),
+            engine,
+            largest_batch: None,
+            notes: Vec::new(),
         })
+    }
+
+    /// What a person should know of how the networks run on this machine, each said once: a batch that was too large for the
+    /// memory, a CUDA graph that was refused.
+    pub fn notes(&mut self) -> Vec<String> {
+        let mut notes = std::mem::take(&mut self.notes);
+        if let Networks::Guided(GuidedPair { steps: Some(steps), .. }) = &mut self.networks {
+            notes.extend(steps.notes());
+        }
+        notes
     }
 }
 
@@ -189,7 +215,8 @@ impl Networks {
                 let classifier = manifest.has(CLASSIFIER_GRADIENT);
                 let classifier =
                     classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose()?;
-                Ok(Self::Guided(GuidedPair { schedule, unet, classifier }))
+                let steps = Steps::load(folder, manifest, engine)?;
+                Ok(Self::Guided(GuidedPair { schedule, unet, classifier, steps }))
             }
             Method::Vae(_) | Method::FixedPointGan(_) => {
                 if !manifest.has(NETWORK) {

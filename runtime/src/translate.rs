@@ -2,15 +2,18 @@
 
 use std::ops::ControlFlow;
 
-use anomalens_method::ddim::{ClassLabel, GradientScale, Guide, NoisePredictor};
+use anomalens_method::ddim::{
+    ClassLabel, DdimError, GradientScale, Guide, Networks as Both, OnHost, Stepper,
+};
 use anomalens_method::heal::{self, Healed};
 use anomalens_method::saliency::{self, Saliency};
-use anomalens_method::translate::{self, Options, Progress, Translation};
+use anomalens_method::translate::{self, Options, Procedure, Progress, Translation};
 use anomalens_models::image::UnitImage;
 use anomalens_models::preset::{MethodName, Preset};
 use anomalens_models::schedule::Schedule;
 
-use crate::bundle::{Bundle, GuidedPair, Networks, OnePass, Unet};
+use crate::bundle::{Bundle, GuidedPair, Networks, OnDevice, OnePass, Unet};
+use crate::engine::EngineError;
 
 /// Why images could not be translated by a bundle.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +73,19 @@ impl TranslateError {
     pub fn cancelled(&self) -> bool {
         matches!(self, Self::Method(error) if error.cancelled())
     }
+
+    /// Whether there was not enough memory for the batch.
+    pub fn out_of_memory(&self) -> bool {
+        let Self::Method(translate::TranslateError::Ddim(DdimError::Network(error))) = self else {
+            return false;
+        };
+        matches!(error.cause().downcast_ref(), Some(EngineError::OutOfMemory { .. }))
+    }
 }
 
-/// Translates images to the healthy class of a bundle, `options.batch` at a time. `on_step` is called after every
-/// step of every batch; [`ControlFlow::Break`] cancels.
+/// Translates images to the healthy class of a bundle, `options.batch` at a time; half as many where there is no memory for
+/// them, and so on, which [`Bundle::notes`] says. `on_step` is called after every step of every batch;
+/// [`ControlFlow::Break`] cancels.
 ///
 /// Errors: [`TranslateError`].
 pub fn translate(
@@ -82,23 +94,63 @@ pub fn translate(
     options: &Options,
     on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
 ) -> Result<Translation, TranslateError> {
-    let (net, guide, schedule) = networks(bundle, images, options.healthy_class, options.scale)?;
-    Ok(translate::translate(net, guide, schedule, images, options, on_step)?)
+    let mut options = options.clone();
+    loop {
+        options.batch = bundle.largest_batch.map_or(options.batch, |largest| options.batch.min(largest));
+        let tried = options.batch.min(images.len());
+        match translate_by(bundle, images, &options, on_step) {
+            Err(error) if error.out_of_memory() && tried > 1 => {
+                let half = tried / 2;
+                bundle.largest_batch = Some(half);
+                bundle.notes.push(format!("no memory for a batch of {tried}: going on by {half} ({error})"));
+            }
+            done => return done,
+        }
+    }
 }
 
-/// What translates: the noise predictor, its guide if there is one, and the schedule that they were trained on.
-type Pair<'a> = (&'a mut dyn NoisePredictor, Option<&'a mut dyn Guide>, &'a Schedule);
-
-/// The networks of a bundle that translates these images to a class, and the schedule; without a guide where the bundle has none
-/// and the scale wants none.
+/// The same at this batch.
 ///
 /// Errors: [`TranslateError`].
-pub(crate) fn networks<'a>(
+fn translate_by(
+    bundle: &mut Bundle,
+    images: &[UnitImage],
+    options: &Options,
+    on_step: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<Translation, TranslateError> {
+    let (mut stepper, schedule) = stepper(bundle, images, options)?;
+    Ok(translate::translate(&mut *stepper, schedule, images, options, on_step)?)
+}
+
+/// What makes the steps that these options ask for of a bundle, and its networks' schedule: steps in one graph, where the bundle
+/// has them, or the networks by turns.
+///
+/// Errors: [`TranslateError`].
+pub fn stepper<'a>(
+    bundle: &'a mut Bundle,
+    images: &[UnitImage],
+    options: &Options,
+) -> Result<(Box<dyn Stepper + 'a>, &'a Schedule), TranslateError> {
+    // What clips does so between the networks and the update, and DDPM has an update of its own.
+    let whole = match options.procedure {
+        Procedure::Paper => true,
+        Procedure::Reference { clip, .. } => !clip,
+        Procedure::Ddpm { .. } => false,
+    };
+    stepper_of(bundle, images, options.healthy_class, options.scale, whole)
+}
+
+/// What makes the steps of a bundle that translates these images to a class, and the schedule that its networks were trained on;
+/// without a guide where the bundle has none and the scale wants none. Steps in one graph are taken if `whole` ones will do.
+///
+/// Errors: [`TranslateError`].
+pub(crate) fn stepper_of<'a>(
     bundle: &'a mut Bundle,
     images: &[UnitImage],
     healthy_class: ClassLabel,
     scale: GradientScale,
-) -> Result<Pair<'a>, TranslateError> {
+    whole: bool,
+) -> Result<(Box<dyn Stepper + 'a>, &'a Schedule), TranslateError> {
     let name = bundle.folder.display().to_string();
     let (preset, pair) = bundle.guided()?;
     translate::check_images(preset, images)?;
@@ -110,7 +162,11 @@ pub(crate) fn networks<'a>(
         None => return Err(TranslateError::NoClassifier { bundle: name, found: scale.get() }),
     };
     let net = pair.unet.as_mut().ok_or(TranslateError::NoUnet { bundle: name })?;
-    Ok((net, guide, &pair.schedule))
+    let stepper: Box<dyn Stepper + 'a> = match &mut pair.steps {
+        Some(steps) if whole => Box::new(OnDevice::new(steps, Both { net, guide })),
+        Some(_) | None => Box::new(OnHost::new(net, guide)),
+    };
+    Ok((stepper, &pair.schedule))
 }
 
 /// The saliency of images, `options.batch` at a time, by the classifier of a bundle; its U-Net may be missing. `on_batch` as

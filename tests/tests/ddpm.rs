@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::process::Command;
 
 use anomalens_method::ddim::{
-    ClassLabel, GradientScale, Guidance, Guide, NetworkError, NoisePredictor, NoisyImage, Plan,
+    ClassLabel, GradientScale, Guide, NetworkError, Networks, NoisePredictor, NoisyImage, Plan,
 };
 use anomalens_method::ddpm;
 use anomalens_models::preset::{ScheduleKind, ScheduleSpec};
@@ -103,18 +103,18 @@ fn every_state_is_that_of_openais_sampler() {
             let noised = ddpm::noised(&schedule, plan.top_level(), &images, &draw(images.dim())).unwrap();
             let mut states = vec![noised.pixels().clone()];
             let (mut net, mut guide) = (Network { learned }, Network { learned });
-            let guidance = Guidance { guide: &mut guide, scale: GradientScale::new(case.scale).unwrap() };
+            let networks = Networks { net: &mut net, guide: Some(&mut guide) };
             let mut keep = |image: &NoisyImage| states.push(image.pixels().clone());
             ddpm::decode(
                 &plan,
-                &mut net,
-                Some(guidance),
+                networks,
+                GradientScale::new(case.scale).unwrap(),
                 ClassLabel::new(0),
                 noised,
                 &mut draw,
-                &mut |step| {
-                    keep(step.image);
-                    ControlFlow::Continue(())
+                &mut |_, images| {
+                    keep(&images()?);
+                    Ok(ControlFlow::Continue(()))
                 },
             )
             .unwrap();

@@ -119,6 +119,7 @@ fn a_layer_that_is_slightly_wrong_does_not_pass() {
         folder: &folder,
         preset: &preset,
         subjects: &subjects,
+        steps: &[],
         origin: "the checkpoint",
         held_out: Some(&HeldOut::read(&images, &preset).unwrap()),
     };

@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_exporter::gradient::classifier_gradient;
-use anomalens_method::ddim::{ClassLabel, GradientScale, Guidance, Plan, StepDone, decode_guided, encode};
+use anomalens_method::ddim::{
+    ClassLabel, GradientScale, Images, OnHost, Plan, StepDone, decode_guided, encode,
+};
 use anomalens_models::graph::{Graph, ParamSource, reference};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
@@ -316,7 +318,7 @@ fn tiny_trajectories() {
     };
     let file = |name: &str| npy(&tiny().join("ddim").join(name));
     let x0 = file("x0.npy").into_dimensionality::<Ix4>().unwrap();
-    let go = &mut |_: &StepDone<'_>| ControlFlow::Continue(());
+    let go = &mut |_: &StepDone, _: &mut Images<'_>| Ok(ControlFlow::Continue(()));
     let level = NoiseLevel::new(4);
     let respaced: Respacing = "ddim10".parse().unwrap();
     // Long steps divide errors of the networks by the root of a small number.
@@ -329,9 +331,10 @@ fn tiny_trajectories() {
         let mut guide = Classifier { net: net("classifier") };
         let mut end = |scale: f64| {
             let start = plan.start(x0.clone(), None).unwrap();
-            let top = encode(&plan, &mut eps, ClassLabel::new(0), start, go).unwrap();
-            let guidance = Guidance { guide: &mut guide, scale: GradientScale::new(scale).unwrap() };
-            decode_guided(&plan, &mut eps, Some(guidance), ClassLabel::new(0), top, go).unwrap().into_pixels()
+            let mut stepper = OnHost::new(&mut eps, Some(&mut guide));
+            let top = encode(&plan, &mut stepper, ClassLabel::new(0), start, go).unwrap();
+            let scale = GradientScale::new(scale).unwrap();
+            decode_guided(&plan, &mut stepper, scale, ClassLabel::new(0), top, go).unwrap().into_pixels()
         };
         let expected = file(&format!("{name}_dec_s100.npy"));
         let expected = expected.index_axis(Axis(0), expected.len_of(Axis(0)) - 1);

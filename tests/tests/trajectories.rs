@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anomalens_method::ddim::{
-    ClassLabel, GradientScale, Guidance, NoisyImage, Plan, Step, StepDone, decode_guided, encode,
+    ClassLabel, GradientScale, Images, NoisyImage, OnHost, Plan, Step, StepDone, Stepper, decode_guided,
+    encode,
 };
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Trajectory};
@@ -118,12 +119,13 @@ fn teacher_forced(
 ) -> f64 {
     assert_eq!(steps.len(), saved.len_of(Axis(0)));
     let (unet, guide) = (pair.unet.as_mut().unwrap(), pair.classifier.as_mut().unwrap());
+    let mut stepper = OnHost::new(unet, Some(guide));
     let mut worst = 0.0f64;
     let mut x = before.clone();
     for (step, expected) in steps.iter().zip(saved.outer_iter()) {
-        let mut guidance = Guidance { guide, scale: GradientScale::new(scale).unwrap() };
-        let found = step.make(unet, Some(&mut guidance), HEALTHY, &x).unwrap();
-        worst = worst.max(max_abs(&found, &expected));
+        stepper.begin(x).unwrap();
+        stepper.step(step, GradientScale::new(scale).unwrap(), HEALTHY).unwrap();
+        worst = worst.max(max_abs(&stepper.images().unwrap(), &expected));
         x = expected.to_owned();
     }
     worst
@@ -131,11 +133,12 @@ fn teacher_forced(
 
 fn end_to_end(pair: &mut GuidedPair, run: &Run, scale: f64) -> Array4<f32> {
     let (unet, guide) = (pair.unet.as_mut().unwrap(), pair.classifier.as_mut().unwrap());
-    let go = &mut |_: &StepDone<'_>| ControlFlow::Continue(());
+    let go = &mut |_: &StepDone, _: &mut Images<'_>| Ok(ControlFlow::Continue(()));
+    let mut stepper = OnHost::new(unet, Some(guide));
     let start = run.plan.start(run.start.clone(), run.first_noise.as_ref().map(|n| n.view())).unwrap();
-    let top: NoisyImage = encode(&run.plan, unet, HEALTHY, start, go).unwrap();
-    let guidance = Guidance { guide, scale: GradientScale::new(scale).unwrap() };
-    decode_guided(&run.plan, unet, Some(guidance), HEALTHY, top, go).unwrap().into_pixels()
+    let top: NoisyImage = encode(&run.plan, &mut stepper, HEALTHY, start, go).unwrap();
+    let scale = GradientScale::new(scale).unwrap();
+    decode_guided(&run.plan, &mut stepper, scale, HEALTHY, top, go).unwrap().into_pixels()
 }
 
 fn check(engine: &str, pair: &mut GuidedPair, run: &Run) {

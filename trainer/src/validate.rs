@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_cohort::Cohort;
-use anomalens_method::ddim::GradientScale;
+use anomalens_method::ddim::{GradientScale, Guide, OnHost};
 use anomalens_method::metrics::{auroc, dice};
 use anomalens_method::otsu;
 use anomalens_method::translate::{Options, Steps, TranslateError, Translation, translate};
@@ -244,9 +244,10 @@ impl Validation {
         let conditional = self.preset.guided()?.unet.classes.is_some();
         let mut unet = Unet { net: unet, conditional };
         let mut guide = classifier.map(|net| Classifier { net });
-        let guide = guide.as_mut().map(|guide| guide as &mut dyn anomalens_method::ddim::Guide);
+        let guide = guide.as_mut().map(|guide| guide as &mut dyn Guide);
+        let mut stepper = OnHost::new(&mut unet, guide);
         let Translation { healthy, maps, .. } =
-            translate(&mut unet, guide, &pair.schedule, &self.images, &options, &mut |_| {
+            translate(&mut stepper, &pair.schedule, &self.images, &options, &mut |_| {
                 ControlFlow::Continue(())
             })?;
         Ok(Translated { healthy, maps })

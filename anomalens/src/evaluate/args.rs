@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::shard::Shard;
-use crate::args::{EngineArgs, Method, StepCount};
+use crate::args::{EngineArgs, Method, PathArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,15 +41,12 @@ pub struct EvaluateArgs {
     /// What is run by a bundle of a U-Net and a classifier, one or several [default: ddim]
     #[arg(long = "method", value_name = "METHOD,…", value_enum, value_delimiter = ',')]
     pub methods: Vec<Method>,
-    /// L, the noise level to encode to, of ddim and ddpm, as the three below [default: the bundle's]
+    /// L, the noise level to encode to, of ddim and ddpm, as those of steps and scale below [default: the bundle's]
     #[arg(long, value_name = "L")]
     pub noise_level: Option<usize>,
-    /// N steps a loop, at the levels L (j/N)^P; or "every" for every level [default: the bundle's]
-    #[arg(long, value_name = "N")]
-    pub steps: Option<StepCount>,
-    /// P, the spacing of the steps [default: 1 with --steps, else the bundle's]
-    #[arg(long, value_name = "P")]
-    pub spacing: Option<f64>,
+    /// Which steps ddim makes, and how; of ddpm --steps, --spacing and --guidance-interval.
+    #[command(flatten)]
+    pub path: PathArgs,
     /// s, the weight of the classifier's gradient; 0 needs no classifier [default: the bundle's]
     #[arg(long, value_name = "S")]
     pub scale: Option<f64>,

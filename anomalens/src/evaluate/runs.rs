@@ -6,6 +6,7 @@ use anomalens_method::ddim::GradientScale;
 use anomalens_method::saliency;
 use anomalens_method::translate::{Options, Procedure};
 use anomalens_models::manifest::Manifest;
+use anomalens_models::preset::Solver;
 use anomalens_models::schedule::NoiseLevel;
 use anyhow::{Result, bail};
 
@@ -74,18 +75,14 @@ pub fn choose(args: &EvaluateArgs, bundles: &[(&Path, Manifest)]) -> Result<Vec<
             twice[0].method().column()
         );
     }
-    let given = [
-        ("--noise-level", args.noise_level.is_some()),
-        ("--steps", args.steps.is_some()),
-        ("--spacing", args.spacing.is_some()),
-        ("--scale", args.scale.is_some()),
-    ];
+    let given = [("--noise-level", args.noise_level.is_some()), ("--scale", args.scale.is_some())];
+    let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
     if let (false, Some(options)) = (args.methods.is_empty(), alone(&runs)) {
         return Err(options.refuses("--method"));
     }
     let guided = runs.iter().any(|run| matches!(run.approach, Approach::Guided(_)));
-    match given.into_iter().find(|(_, given)| *given && !guided) {
-        Some((name, _)) => bail!("{name}: none of the methods takes it, only ddim and ddpm do; leave it out"),
+    match args.path.given().chain(given).find(|_| !guided) {
+        Some(name) => bail!("{name}: none of the methods takes it, only ddim and ddpm do; leave it out"),
         None => Ok(runs),
     }
 }
@@ -117,6 +114,9 @@ fn approach(args: &EvaluateArgs, method: args::Method, manifest: &Manifest) -> R
     if let Some(scale) = args.scale {
         options.scale = GradientScale::new(scale)?;
     }
-    options.steps = options::steps(args.steps, args.spacing, &options)?;
+    options::path(&args.path, &mut options)?;
+    if method == args::Method::Ddpm {
+        options.solver = Solver::Euler;
+    }
     Ok(Approach::Guided(options))
 }

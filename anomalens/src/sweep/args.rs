@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::StepCount;
+use crate::args::PathArgs;
 use crate::evaluate::JobArgs;
 
 const SWEEP_EXAMPLES: &str = "\
@@ -41,12 +41,10 @@ pub struct GridArgs {
     /// L: the noise levels to encode to, with commas between
     #[arg(long, value_name = "L,...", value_delimiter = ',', required = true)]
     pub levels: Vec<usize>,
-    /// N steps a loop to the largest level; a lower one makes those below it; or "every" [default: as many on the average as the bundle's]
-    #[arg(long, value_name = "N")]
-    pub steps: Option<StepCount>,
-    /// P, the spacing of the steps [default: 1 with --steps, else the bundle's]
-    #[arg(long, value_name = "P")]
-    pub spacing: Option<f64>,
+    /// Which steps a loop to the largest level makes, and how; a lower one makes those below it. By default there are so many that
+    /// a loop has as many as the bundle's on the average.
+    #[command(flatten)]
+    pub path: PathArgs,
     /// The images, and how they are worked through.
     #[command(flatten)]
     pub job: JobArgs,

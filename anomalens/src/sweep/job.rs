@@ -126,6 +126,8 @@ fn all_points(
         trajectory: layout.trajectory.clone(),
         pairs: points.iter().map(|point| point.pair()).collect(),
         healthy_class: layout.options.healthy_class,
+        solver: layout.options.solver,
+        guidance_interval: layout.options.guidance_interval,
     };
     let total: usize = missing.iter().map(|(_, points)| grid(points).steps()).sum();
     let mut bundle = Bundle::open(&args.bundle, engine, args.job.unverified)?;
@@ -134,13 +136,13 @@ fn all_points(
         let images: Vec<_> =
             store.plan().batch(number).iter().map(|&i| unit(cohort, i)).collect::<Result<_>>()?;
         let (mut since, mut failed) = (Instant::now(), None);
-        let mut on_step = |step: &StepDone<'_>| {
+        let mut on_step = |step: &StepDone| {
             done += 1;
             let leg = match step.leg {
                 Leg::Encode => "encode",
                 Leg::Decode => "decode",
             };
-            progress.step(&format!("{leg} level {}", step.image.level()), done, total);
+            progress.step(&format!("{leg} level {}", step.level), done, total);
             if interrupt::check().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let ended = sweep(&mut bundle, &images, &grid(&points), &mut on_step, &mut |point| {

@@ -4,14 +4,14 @@ use anomalens_method::ddim::GradientScale;
 use anomalens_method::translate::{Options, Steps};
 use anomalens_models::manifest::Manifest;
 use anomalens_models::schedule::{NoiseLevel, Schedule, Trajectory};
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::args::GridArgs;
 use crate::args::StepCount;
 use crate::evaluate::source::Point;
 use crate::parts::Settings;
 use crate::translate::options;
-use crate::translator::Approach;
+use crate::translator::{Approach, path};
 
 /// Which points, and which steps lead to them.
 #[derive(Debug)]
@@ -48,7 +48,11 @@ impl Layout {
         };
         options.scale = scales.iter().flatten().last().copied().unwrap_or(GradientScale::NONE);
         options.batch = args.job.batch.unwrap_or(1);
-        options.steps = steps(args, &levels, &options)?;
+        options::path(&args.path, &mut options)?;
+        options.steps = steps(args, &levels, &options);
+        if let (None, Some(interval)) = (&scales[0], args.path.guidance_interval) {
+            bail!("--guidance-interval {interval}: a round trip is not guided; leave it out");
+        }
         Approach::Guided(options.clone()).check(&args.bundle, manifest)?;
         args.job.check()?;
         let longest = match options.steps {
@@ -87,6 +91,7 @@ impl Layout {
             settings.push((steps_to(level), n.to_string()));
         }
         settings.push(("schedule".to_owned(), "paper (Algorithm 1)".to_owned()));
+        settings.extend(path(&self.options).map(|(name, value)| (name.to_owned(), value)));
         settings.push(("healthy class".to_owned(), self.options.healthy_class.get().to_string()));
         settings
     }
@@ -99,9 +104,8 @@ pub fn steps_to(level: NoiseLevel) -> String {
 
 /// The steps of the longest loop. By default so many that a loop has as many as the bundle's own on the average over the levels: all
 /// share these steps, so a lower level has fewer of them and the highest has more.
-fn steps(args: &GridArgs, levels: &[NoiseLevel], options: &Options) -> Result<Steps> {
-    let steps = options::steps(args.steps, args.spacing, options)?;
-    Ok(match (args.steps, steps) {
+fn steps(args: &GridArgs, levels: &[NoiseLevel], options: &Options) -> Steps {
+    match (args.path.steps, options.steps) {
         (None, Steps::Spaced { n, spacing }) => {
             // The step at level l is the n (l/L)^(1/p)-th of n.
             let place = |level: &NoiseLevel| (level.get() as f64).powf(1.0 / spacing);
@@ -111,7 +115,7 @@ fn steps(args: &GridArgs, levels: &[NoiseLevel], options: &Options) -> Result<St
             Steps::Spaced { n: n.min(largest.get()), spacing }
         }
         (None | Some(StepCount::Count(_) | StepCount::Every), steps) => steps,
-    })
+    }
 }
 
 #[cfg(test)]

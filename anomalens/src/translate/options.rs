@@ -4,12 +4,13 @@ use anomalens_method::ddim::{ClassLabel, GradientScale};
 use anomalens_method::saliency;
 use anomalens_method::translate::{FirstNoise, Options, Procedure, Steps, TranslateError};
 use anomalens_models::manifest::Manifest;
+use anomalens_models::preset::Solver;
 use anomalens_models::schedule::NoiseLevel;
 use anomalens_runtime::engine::EngineOptions;
 use anyhow::{Result, bail};
 
 use super::array;
-use crate::args::{self, EngineArgs, Method, StepCount, TranslateArgs};
+use crate::args::{self, EngineArgs, Method, PathArgs, StepCount, TranslateArgs};
 use crate::failure::Usage;
 use crate::parts::Settings;
 use crate::translator::{Approach, OnePass};
@@ -61,8 +62,6 @@ fn one_pass(args: &TranslateArgs, options: OnePass) -> Result<Approach> {
 fn of_guided(args: &TranslateArgs) -> Option<&'static str> {
     let given = [
         ("--noise-level", args.noise_level.is_some()),
-        ("--steps", args.steps.is_some()),
-        ("--spacing", args.spacing.is_some()),
         ("--respacing", args.respacing.is_some()),
         ("--schedule", args.schedule.is_some()),
         ("--clip", args.clip),
@@ -71,7 +70,8 @@ fn of_guided(args: &TranslateArgs) -> Option<&'static str> {
         ("--scale", args.scale.is_some()),
         ("--trajectory", args.trajectory.is_some()),
     ];
-    given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    let given = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+    args.path.given().chain(given).next()
 }
 
 /// `ddpm`: rather than DDIM.
@@ -94,15 +94,16 @@ fn guided(
     }
     options.batch = args.batch;
     options.keep_trajectory = args.trajectory.is_some();
-    options.steps = match (args.respacing, schedule) {
-        (Some(respacing), _) => Steps::Respaced(respacing),
-        (None, args::Schedule::Paper) => steps(args.steps, args.spacing, &options)?,
-        // The bundle's steps are for Algorithm 1.
-        (None, args::Schedule::Reference) => match (args.steps, args.spacing) {
-            (None | Some(StepCount::Every), None) => Steps::Every,
-            _ => return Err(TranslateError::ReferenceSteps.into()),
-        },
-    };
+    match schedule {
+        args::Schedule::Paper => path(&args.path, &mut options)?,
+        args::Schedule::Reference => of_the_script(&args.path, &mut options)?,
+    }
+    if let Some(respacing) = args.respacing {
+        options.steps = Steps::Respaced(respacing);
+    }
+    if ddpm {
+        no_solver(&args.path, &mut options)?;
+    }
     options.procedure = match (ddpm, schedule) {
         (false, args::Schedule::Reference) => Procedure::Reference { clip: args.clip, first_noise },
         (true, args::Schedule::Reference) => bail!(
@@ -125,10 +126,53 @@ fn guided(
     Ok(Approach::Guided(options))
 }
 
+/// The steps of the published script: the bundle's are for Algorithm 1.
+///
+/// Errors: something else was asked for.
+fn of_the_script(args: &PathArgs, options: &mut Options) -> Result<()> {
+    if !matches!(args.steps, None | Some(StepCount::Every)) || args.spacing.is_some() {
+        return Err(TranslateError::ReferenceSteps.into());
+    }
+    if let Some(name) = args.given().find(|name| *name != "--steps") {
+        bail!(
+            "{name} with --schedule reference: the published script makes Euler's steps, and is guided at each; leave {name} out, or choose --schedule paper"
+        );
+    }
+    (options.steps, options.solver, options.guidance_interval) = (Steps::Every, Solver::Euler, None);
+    Ok(())
+}
+
+/// DDPM sampling solves no ODE: it has the steps of a path, but no solver.
+///
+/// Errors: one was asked for.
+pub fn no_solver(args: &PathArgs, options: &mut Options) -> Result<()> {
+    if let Some(solver) = args.solver.filter(|solver| *solver != Solver::Euler) {
+        bail!(
+            "--solver {solver} with --method ddpm: its steps are drawn, and solve no equation; leave --solver out, or choose --method ddim"
+        );
+    }
+    options.solver = Solver::Euler;
+    Ok(())
+}
+
+/// Takes the path that the command line asks for into `options`, which hold the bundle's and the noise level.
+///
+/// Errors: a spacing with nothing to space.
+pub fn path(args: &PathArgs, options: &mut Options) -> Result<()> {
+    if args.exact {
+        (options.steps, options.solver, options.guidance_interval) = (Steps::Every, Solver::Euler, None);
+        return Ok(());
+    }
+    options.steps = steps(args.steps, args.spacing, options)?;
+    options.solver = args.solver.unwrap_or(options.solver);
+    options.guidance_interval = args.guidance_interval.or(options.guidance_interval);
+    Ok(())
+}
+
 /// The steps that `--steps` and `--spacing` ask for, or the bundle's, which are in `defaults` beside the noise level.
 ///
 /// Errors: a spacing with nothing to space.
-pub fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options) -> Result<Steps> {
+fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options) -> Result<Steps> {
     match (count, defaults.steps) {
         (Some(StepCount::Count(n)), _) => Ok(Steps::Spaced { n, spacing: spacing.unwrap_or(1.0) }),
         // A level below the bundle's may have fewer levels than the bundle makes steps.

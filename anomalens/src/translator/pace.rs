@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anomalens_method::ddim::{Guide, NoisePredictor};
+use anomalens_method::ddim::{GradientScale, Guide};
 use anomalens_method::heal::Healer;
 use anomalens_method::saliency;
 use anomalens_models::image::UnitImage;
-use anomalens_models::schedule::NoiseLevel;
+use anomalens_runtime::translate;
 use ndarray::{Array4, Axis, stack};
 
 use super::{Approach, Translator};
@@ -60,24 +60,24 @@ fn measure<T, E>(mut call: impl FnMut() -> Result<T, E>) -> Option<Duration> {
 }
 
 impl Translator {
-    /// What a batch of images of the network's size, at least one, will cost: each network is called some times. `None` where a
+    /// What a batch of images of the network's size, at least one, will cost: a step of each way is made some times. `None` where a
     /// network is missing or fails.
     pub fn pace(&mut self, images: &[UnitImage]) -> Option<Pace> {
         let views: Vec<_> = images.iter().map(|image| image.pixels().view()).collect();
         let x: Array4<f32> = stack(Axis(0), &views).ok()?;
-        let t = NoiseLevel::CLEAN.timestep();
         let one = |down| Some(Pace { encode: 0, decode: 1, up: Duration::ZERO, down });
         match &self.approach {
             Approach::Guided(options) => {
-                let (_, pair) = self.bundle.guided().ok()?;
-                let (calls, class) = (options.calls(&pair.schedule).ok()?, options.healthy_class);
-                let unet = pair.unet.as_mut()?;
-                let up = measure(|| unet.eps(&x, t, class))?;
-                let down = match &mut pair.classifier {
-                    Some(classifier) if calls.gradient > 0 => {
-                        up + measure(|| classifier.gradient(&x, t, class))?
-                    }
-                    _ => up,
+                let (mut stepper, schedule) = translate::stepper(&mut self.bundle, images, options).ok()?;
+                let (plan, calls) = (options.plan(schedule).ok()?, options.calls(schedule).ok()?);
+                let class = options.healthy_class;
+                let last = plan.decode().last()?;
+                stepper.begin(x).ok()?;
+                // The smallest step there is, so that to repeat it leaves the images as they are.
+                let up = measure(|| stepper.step(last, GradientScale::NONE, class))?;
+                let down = match stepper.guided() && calls.gradient > 0 {
+                    true => measure(|| stepper.step(last, options.scale, class))?,
+                    false => up,
                 };
                 Some(Pace { encode: calls.encode, decode: calls.decode, up, down })
             }

@@ -103,7 +103,7 @@ fn inspect_tells_what_a_bundle_holds() {
             "random <weights>",
             "4 channel(s), 32 x 32",
             "linear, T = 1000",
-            "--noise-level 50 --scale 100 --healthy-class 0",
+            "--noise-level 50 --scale 100 --healthy-class 0 --steps every --solver euler",
             "flair        MR; description or protocol contains one of 'flair'",
             "gate 'quick': passed",
             "unet.onnx",

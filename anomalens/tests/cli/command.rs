@@ -6,7 +6,7 @@ use crate::support::{anomalens, golden, listing, run, tiny, told, translate};
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 32] = [
         (&["--noise-level", "1001"], "noise level 1001, expected 1..=1000"),
         (&["--noise-level", "0"], "noise level 0 is the clean image"),
         (&["--noise-level", "11", "--respacing", "ddim10"], "expected 1..=10"),
@@ -24,6 +24,14 @@ fn wrong_usage_is_exit_code_2() {
         (&["--noise-level", "4", "--steps", "2", "--spacing", "nan"], "spacing NaN, expected"),
         (&["--noise-level", "4", "--steps", "every", "--spacing", "2"], "nothing to space"),
         (&["--noise-level", "4", "--spacing", "2"], "expected --steps N beside it"),
+        (&["--solver", "heun"], "found 'heun', expected euler or ab2"),
+        (&["--solver", "ab2", "--schedule", "reference"], "--solver with --schedule reference"),
+        (&["--exact", "--schedule", "reference"], "--exact with --schedule reference"),
+        (&["--solver", "ab2", "--method", "ddpm"], "--solver ab2 with --method ddpm"),
+        (&["--guidance-interval", "9:8"], "LO at most HI"),
+        (&["--exact", "--steps", "2"], "cannot be used with"),
+        (&["--exact", "--solver", "euler"], "cannot be used with"),
+        (&["--exact", "--noise-level", "4", "--respacing", "ddim10"], "cannot be used with"),
         (&["--noise-level", "1", "--schedule", "reference"], "expected 2..="),
         (&["--clip"], "--clip with --schedule paper"),
         (&["--method", "ddpm", "--schedule", "reference"], "--schedule reference with --method ddpm"),

@@ -191,6 +191,8 @@ fn translate_refuses_what_saliency_does_not_know() {
         &["--noise-level", "2"][..],
         &["--steps", "every"],
         &["--spacing", "2"],
+        &["--solver", "ab2"],
+        &["--exact"],
         &["--schedule", "paper"],
         &["--clip"],
         &["--seed", "1"],

@@ -101,6 +101,31 @@ fn shared_steps_are_those_of_separate_runs() {
 }
 
 #[test]
+fn a_grid_is_run_by_the_solver_and_within_the_interval_that_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (grid, alone) = (folder.path().join("grid"), folder.path().join("alone"));
+    let path = ["--steps", "3", "--solver", "ab2", "--guidance-interval", "3:9", "--limit", "2"];
+    let told = ["solver: ab2", "guidance interval: noise levels 3 to 9"];
+    sweep(&grid, &[&["--levels", "12", "--scales", "100"], &path[..]].concat()).expect(0, &told);
+    evaluate(&alone, &[&["--noise-level", "12"], &path[..]].concat())
+        .expect(0, &["solver ab2", "noise levels 3 to 9"]);
+    let ours = read(alone.join("parts/ours-000000.npy"));
+    assert_eq!(read(grid.join("parts/L12_s100-000000.npy")), ours);
+    for (i, other) in
+        [&["--solver", "euler"][..], &["--guidance-interval", "0:12"], &["--exact"]].iter().enumerate()
+    {
+        let mut more = vec!["--noise-level", "12", "--limit", "2"];
+        let kept = path[..6].chunks(2).filter(|pair| other[0] != "--exact" && pair[0] != other[0]);
+        more.extend(kept.flatten());
+        more.extend(*other);
+        evaluate(&alone, &more).expect(1, &["choose another --out"]);
+        let out = folder.path().join(i.to_string());
+        evaluate(&out, &more).expect(0, &[]);
+        assert_ne!(read(out.join("parts/ours-000000.npy")), ours, "{other:?}");
+    }
+}
+
+#[test]
 fn scores_plots_and_pictures_are_written() {
     let expected = [
         "channels.png",

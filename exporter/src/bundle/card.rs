@@ -3,14 +3,20 @@
 use std::fmt::Write;
 
 use anomalens_models::manifest::{Manifest, ParityCheck, WEIGHTS};
-use anomalens_models::preset::{Guided, Method};
+use anomalens_models::preset::{Guided, Method, Solver};
 use anomalens_models::stats::Training;
 use serde_json::{Map, Value};
 
 use super::Network;
+use crate::gate::Subject;
 use crate::parts::Part;
 
-pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&str>) -> String {
+pub(super) fn text(
+    manifest: &Manifest,
+    networks: &[Network<'_>],
+    steps: &[Subject<'_>],
+    more: Option<&str>,
+) -> String {
     let preset = &manifest.preset;
     let channels: Vec<&str> = preset.image.channels.iter().map(|c| c.name.as_str()).collect();
     let size = preset.image.size;
@@ -36,6 +42,9 @@ pub(super) fn text(manifest: &Manifest, networks: &[Network<'_>], more: Option<&
     for network in networks {
         let Part { file, graph, .. } = &network.part;
         let _ = writeln!(text, "- `{file}`: the {}, {} parameters", graph.name(), graph.param_count());
+    }
+    for step in steps {
+        let _ = writeln!(text, "- `{}`: a whole step in one graph, of the same parameters", step.file);
     }
     if preset.method.is_one_pass() {
         let _ = writeln!(text, "\nThe parameters are in `{WEIGHTS}` (f32); the graph points into it.");
@@ -101,6 +110,9 @@ fn process(guided: &Guided, steps: &str) -> String {
         visits = match (translate.steps, translate.spacing) {
             (None, _) => "every level on the way".to_owned(),
             (Some(n), spacing) => format!("{n} steps a loop at the levels L (j/{n})^{spacing}"),
+        } + match translate.solver {
+            Solver::Euler => "",
+            Solver::Ab2 => " by the second-order method of Adams and Bashforth",
         },
         scale = translate.scale,
         class = translate.healthy_class,

@@ -31,7 +31,7 @@ pub(super) fn compare(
     let back = import_file(&folder.join(subject.file))?;
     let inputs: Vec<(&str, Value)> = inputs.iter().map(|(n, v)| (n.as_str(), v.clone().into())).collect();
     let found = reference::run(&back.graph, &back, &inputs)?;
-    let stored = Stored { subject, precisions: of_params(subject.graph, subject.precision) };
+    let stored = Stored { subject, precisions: of_params(subject.graph, subject.precision, subject.plain) };
     let expected = reference::run(subject.graph, &stored, &inputs)?;
     let between = (subject.file, "imported back vs reference".to_owned(), BATCH);
     let tolerance = |_: &str, expected: &_| compare::IMPORTED * compare::largest(expected);

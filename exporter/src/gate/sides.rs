@@ -19,7 +19,7 @@ const SEED: u64 = 20_221_115;
 /// One side of the comparison: its outputs at batch 1 and at batch [`BATCH`].
 pub(super) struct Side {
     name: String,
-    outputs: [Outputs; 2],
+    pub(super) outputs: [Outputs; 2],
 }
 
 pub(super) type Outputs = Vec<(String, ArrayD<f64>)>;
@@ -35,10 +35,13 @@ pub(super) fn draw(subject: &Subject<'_>) -> Vec<(String, Tensor)> {
     let y = (0..BATCH as i64).map(|i| (first + i) % subject.classes as i64).collect();
     let integers =
         |values| Tensor::I64(ArrayD::from_shape_vec(IxDyn(&[BATCH]), values).expect("one a sample"));
-    let (t, y) = (integers(t), integers(y));
+    let t_classifier = t.iter().rev().copied().collect();
+    let (t, t_classifier, y) = (integers(t), integers(t_classifier), integers(y));
     let input = |(name, id): (&str, _)| {
         let value = match name {
             "t" => t.clone(),
+            // Another than the U-Net is told, as under respacing.
+            "t_classifier" => t_classifier.clone(),
             "y" => y.clone(),
             _ => {
                 let shape = subject.graph.node(id).ty.shape.concrete(BATCH);
@@ -137,6 +140,6 @@ fn first(value: &Tensor, samples: usize) -> Tensor {
     }
 }
 
-fn first_row(value: &ArrayD<f64>) -> ArrayD<f64> {
+pub(super) fn first_row(value: &ArrayD<f64>) -> ArrayD<f64> {
     value.slice_axis(Axis(0), Slice::from(..1)).to_owned()
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anomalens_method::ddim::{GradientScale, Guide};
+use anomalens_method::ddim::{GradientScale, Guide, OnHost};
 use anomalens_method::metrics::dice;
 use anomalens_method::otsu::{self, OtsuError};
 use anomalens_method::translate::{self, Options, Steps, TranslateError};
@@ -66,6 +66,7 @@ pub(super) fn hold(
         sha256: held_out.sha256().to_owned(),
         noise_level: options.noise_level.get(),
         steps: steps(&options),
+        solver: options.solver,
         scale: options.scale.get(),
         engine: engine.describe(),
         against: format!("the network of {} in portable f32 on the same engine", written.origin),
@@ -82,7 +83,7 @@ fn steps(options: &Options) -> usize {
     STEPS.min(options.noise_level.get())
 }
 
-/// L, s and the healthy class of the preset; without a classifier nothing pulls.
+/// L, s, solver and the healthy class of the preset, pulled at every level; without a classifier nothing pulls.
 fn options(written: &Written<'_>) -> Result<Options, GateError> {
     let defaults = Options::defaults(written.preset).map_err(TranslateError::from)?;
     let spacing = written.preset.guided().map_err(|e| TranslateError::Ddim(e.into()))?.translate.spacing;
@@ -90,6 +91,7 @@ fn options(written: &Written<'_>) -> Result<Options, GateError> {
     Ok(Options {
         steps: Steps::Spaced { n: steps(&defaults), spacing },
         scale: if guided { defaults.scale } else { GradientScale::NONE },
+        guidance_interval: None,
         ..defaults
     })
 }
@@ -115,6 +117,7 @@ fn write_plain(folder: &Path, unet: &Subject<'_>) -> Result<(), GateError> {
         &Lowering {
             target: Target::Portable,
             precision: Precision::F32,
+            plain: &[],
             weights: WeightsAt::Beside { file: WEIGHTS, locate: &|name| weights.location(name).ok() },
             metadata: &[],
         },
@@ -139,13 +142,13 @@ fn translate(
     let mut guide = guided.then(|| ClassifierGradient::load(written.folder, preset, engine)).transpose()?;
     let guide = guide.as_mut().map(|guide| guide as &mut dyn Guide);
     let images = held_out.images();
-    let translation =
-        translate::translate(&mut net, guide, &schedule, images, options, &mut |step| match done(
-            step.done, step.total,
-        ) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        });
+    let mut stepper = OnHost::new(&mut net, guide);
+    let translation = translate::translate(&mut stepper, &schedule, images, options, &mut |step| match done(
+        step.done, step.total,
+    ) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    });
     match translation {
         Err(error) if error.cancelled() => Err(GateError::Stopped),
         other => Ok(other?.maps),

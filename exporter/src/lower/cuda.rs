@@ -19,7 +19,7 @@ use anomalens_models::graph::{Composite, Dim, Graph, Node, NodeId, Op, Primitive
 
 use super::form::{Form, Layout};
 use super::proto::{float, int};
-use super::{Lowered, ops};
+use super::{Lowered, is_within, ops};
 
 /// The domain of ONNX Runtime's own operators.
 pub(super) const DOMAIN: &str = "com.microsoft";
@@ -28,9 +28,10 @@ pub(super) const DOMAIN_VERSION: i64 = 1;
 /// The most groups that the kernel takes in every version of ONNX Runtime that has it.
 const MOST_GROUPS: usize = 32;
 
-/// The graph with those composites whole that are lowered whole.
-pub(super) fn expanded(graph: &Graph) -> Graph {
+/// The graph with those composites whole that are lowered whole; none below the `plain` scopes.
+pub(super) fn expanded(graph: &Graph, plain: &[&str]) -> Graph {
     graph.expanded_but(|node| match &node.op {
+        _ if is_within(&node.scope, plain) => false,
         Op::Composite(Composite::Silu) => true,
         Op::Composite(Composite::GroupNorm { groups, .. }) => {
             let shape = &node.ty.shape;

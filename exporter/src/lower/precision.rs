@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use anomalens_models::graph::{Graph, Op, Primitive};
 use anomalens_models::weights::Precision;
 
+use super::is_within;
+
 /// What a primitive computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
@@ -68,13 +70,14 @@ pub(super) fn rule(op: &Primitive) -> Rule {
 }
 
 /// What each parameter of a graph is stored in: f16 if it is the weight or bias of something that computes in f16,
-/// perhaps in another shape.
-pub fn of_params(graph: &Graph, precision: Precision) -> HashMap<String, Precision> {
+/// perhaps in another shape. Below the scopes `plain` everything computes in f32.
+pub fn of_params(graph: &Graph, precision: Precision, plain: &[&str]) -> HashMap<String, Precision> {
     let graph = graph.expanded();
     let mut wanted: Vec<Option<Precision>> = vec![None; graph.nodes().len()];
     for (id, node) in graph.iter().rev() {
         let Op::Primitive(op) = &node.op else { unreachable!("the graph was expanded") };
         let want = match (precision, rule(op)) {
+            _ if is_within(&node.scope, plain) => Precision::F32,
             (Precision::F16, Rule::Half) => Precision::F16,
             (Precision::F16, Rule::Follows) if !node.ty.shape.has_batch() => {
                 wanted[id.index()].unwrap_or_default()

@@ -10,9 +10,9 @@
 //! ```
 //!
 //! MONAI's configurations have no loops, but Python expressions: each way of Algorithm 1 is one `functools.reduce` over its
-//! steps [t, ᾱ from, ᾱ to], which stand in the configuration as numbers.
+//! steps [t, ᾱ, cx, ce, cp, guided], which stand in the configuration as numbers: `x + cx x + ce e + cp e_previous`.
 
-use anomalens_method::ddim::Step;
+use anomalens_method::ddim::{Coefficients, Step};
 use anomalens_method::translate::{Options, TranslateError};
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, MODEL_CARD, UNET};
 use anomalens_models::preset::Guided;
@@ -118,7 +118,11 @@ fn inference(package: &Package<'_>) -> Result<Value, PackageError> {
     let options = Options::defaults(&package.manifest.preset).map_err(TranslateError::from)?;
     let plan = options.plan(&Schedule::new(schedule)?)?;
     let steps = |steps: &[Step]| -> Value {
-        steps.iter().map(|s| json!([s.unet.get(), s.from_alpha_bar, s.to_alpha_bar])).collect()
+        let step = |s: &Step| {
+            let Coefficients { x, slope, previous } = s.coefficients();
+            json!([s.unet.get(), s.from_alpha_bar, x, slope, previous, s.guided])
+        };
+        steps.iter().map(step).collect()
     };
     let session = |file: &str| {
         json!({
@@ -133,9 +137,9 @@ fn inference(package: &Package<'_>) -> Result<Value, PackageError> {
         if unet.classes.is_some() { format!("{{{given}, {label}}}") } else { format!("{{{given}}}") };
     let guided = package.manifest.has(CLASSIFIER_GRADIENT);
     let down = if guided {
-        "@eps(x, s[0]) - @scale * numpy.sqrt(1 - s[1]) * @gradient(x, s[0])"
+        "@eps(v[0], s[0]) - (@scale * numpy.sqrt(1 - s[1]) * @gradient(v[0], s[0]) if s[5] else 0)"
     } else {
-        "@eps(x, s[0])"
+        "@eps(v[0], s[0])"
     };
     let mut config = json!({
         "imports": ["$import functools", "$import os", "$import numpy", "$import onnxruntime"],
@@ -161,17 +165,16 @@ fn inference(package: &Package<'_>) -> Result<Value, PackageError> {
     for (key, value) in [
         ("image", json!("$numpy.load(@image_file).astype(numpy.float32)[None]")),
         ("eps", format!("$lambda x, t: {eps}.astype(numpy.float64)").into()),
-        (
-            "step",
-            "$lambda x, eps, a, b: numpy.sqrt(b / a) * (x - numpy.sqrt(1 - a) * eps) + numpy.sqrt(1 - b) * eps".into(),
-        ),
+        ("step", "$lambda v, e, s: (v[0] + (s[2] * v[0] + s[3] * e + s[4] * v[1]), e)".into()),
         (
             "encoded",
-            "$functools.reduce(lambda x, s: @step(x, @eps(x, s[0]), s[1], s[2]), @encode_steps, @image)".into(),
+            "$functools.reduce(lambda v, s: @step(v, @eps(v[0], s[0]), s), @encode_steps, (@image, 0))[0]"
+                .into(),
         ),
         (
             "healthy",
-            format!("$functools.reduce(lambda x, s: @step(x, {down}, s[1], s[2]), @decode_steps, @encoded)").into(),
+            format!("$functools.reduce(lambda v, s: @step(v, {down}, s), @decode_steps, (@encoded, 0))[0]")
+                .into(),
         ),
         ("anomaly_map", "$numpy.abs(@image - @healthy).sum(axis=1)".into()),
         (

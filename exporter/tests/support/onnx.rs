@@ -21,6 +21,7 @@ pub fn written(graph: &Graph, weights: &RandomWeights, folder: &Path) -> ModelPr
     let lowering = Lowering {
         target: Target::Portable,
         precision: Precision::F32,
+        plain: &[],
         weights: WeightsAt::Beside { file: "w.safetensors", locate: &|name| weights.location(name).ok() },
         metadata: &[],
     };

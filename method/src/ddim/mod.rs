@@ -5,17 +5,19 @@
 //! ```
 //!
 //! A [`Plan`] is the list of [`Step`]s of both legs; a step is one evaluation of the noise predictor, on the way down
-//! also one of the guide, and one update. The networks are the traits [`NoisePredictor`] and [`Guide`], so that the
-//! sampler can be tested on functions whose solution is known. Every image of a batch is treated alone: nothing here
-//! depends on which images share a batch.
+//! also one of the guide, and one update. What makes them is a [`Stepper`]. The networks are the traits [`NoisePredictor`]
+//! and [`Guide`], so that the sampler can be tested on functions whose solution is known. Every image of a batch is treated
+//! alone: nothing here depends on which images share a batch.
 
 mod plan;
 mod step;
+mod stepper;
 mod walk;
 
 pub use plan::Plan;
-pub use step::{Guidance, Step};
-pub use walk::{Leg, OnStep, StepDone, decode_guided, encode};
+pub use step::{Coefficients, Step};
+pub use stepper::{Networks, OnHost, Stepper};
+pub use walk::{Images, Leg, OnStep, StepDone, decode_guided, encode};
 
 pub(crate) use step::check_shape;
 pub(crate) use walk::{check_level, walk};
@@ -77,6 +79,11 @@ impl NetworkError {
     /// Takes what went wrong.
     pub fn new(cause: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(cause))
+    }
+
+    /// What went wrong, for who knows its type.
+    pub fn cause(&self) -> &(dyn Error + 'static) {
+        &*self.0
     }
 }
 

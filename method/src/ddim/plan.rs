@@ -1,5 +1,6 @@
 //! Which steps a translation makes.
 
+use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Timestep, Trajectory};
 use ndarray::{Array4, ArrayView4, Zip};
 
@@ -27,13 +28,39 @@ impl Plan {
     pub fn paper(schedule: &Schedule, trajectory: &Trajectory) -> Result<Self, DdimError> {
         let step = |from: NoiseLevel, to: NoiseLevel| -> Result<Step, DdimError> {
             let t = from.timestep();
-            let (from_alpha_bar, to_alpha_bar) = (schedule.alpha_bar(from)?, schedule.alpha_bar(to)?);
-            Ok(Step { from_alpha_bar, to_alpha_bar, to, unet: t, classifier: t, clip: false })
+            Ok(Step {
+                from_alpha_bar: schedule.alpha_bar(from)?,
+                to_alpha_bar: schedule.alpha_bar(to)?,
+                previous_alpha_bar: None,
+                to,
+                unet: t,
+                classifier: t,
+                guided: to < from,
+                clip: false,
+            })
         };
         let pairs = trajectory.levels().windows(2);
         let encode = pairs.clone().map(|pair| step(pair[0], pair[1])).collect::<Result<_, _>>()?;
         let decode = pairs.rev().map(|pair| step(pair[1], pair[0])).collect::<Result<_, _>>()?;
         Ok(Self { encode, decode, start: Start::Clean })
+    }
+
+    /// The same steps otherwise: the classifier pulls within `interval` only, and `solver` goes from level to level. Of
+    /// [`Solver::Ab2`] a loop's first step is one of Euler's, and so is the first of those that are pulled, and of those that are
+    /// not again: there the slope jumps, and to go on with the one before would be wrong.
+    pub fn by(mut self, solver: Solver, interval: Option<GuidanceInterval>) -> Self {
+        for step in &mut self.decode {
+            let from = step.unet.level().get();
+            step.guided = interval.is_none_or(|i| (i.lowest()..=i.highest()).contains(&from));
+        }
+        for steps in [&mut self.encode, &mut self.decode] {
+            for i in 1..steps.len() {
+                let before = steps[i - 1];
+                let smooth = solver == Solver::Ab2 && before.guided == steps[i].guided;
+                steps[i].previous_alpha_bar = smooth.then_some(before.from_alpha_bar);
+            }
+        }
+        self
     }
 
     /// The published script (`ddim_sample_loop_known`), with its indices as they are: noise of level 1 is added;
@@ -63,8 +90,17 @@ impl Plan {
             Ok((level, schedule.alpha_bar(level)?))
         };
         let step = |k: usize, (to, to_alpha_bar): (NoiseLevel, f64)| -> Result<Step, DdimError> {
-            let (_, from_alpha_bar) = at(k)?;
-            Ok(Step { from_alpha_bar, to_alpha_bar, to, unet: kept[k], classifier: Timestep::new(k), clip })
+            let (from, from_alpha_bar) = at(k)?;
+            Ok(Step {
+                from_alpha_bar,
+                to_alpha_bar,
+                previous_alpha_bar: None,
+                to,
+                unet: kept[k],
+                classifier: Timestep::new(k),
+                guided: to < from,
+                clip,
+            })
         };
         let beyond = (NoiseLevel::new(schedule.timesteps()), 0.0);
         let above = |k: usize| if k + 1 < kept.len() { at(k + 1) } else { Ok(beyond) };

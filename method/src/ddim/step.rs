@@ -1,87 +1,95 @@
-//! One step: the networks, then the update from one ᾱ to another.
+//! One step from an ᾱ to another: its numbers, and the update that they make.
 
 use anomalens_models::schedule::{NoiseLevel, Timestep};
-use ndarray::{Array4, Zip};
+use ndarray::Array4;
 
-use super::{ClassLabel, DdimError, GradientScale, Guide, NoisePredictor};
+use super::DdimError;
 
 /// One step from an ᾱ to another; upwards and downwards are the same formula.
+///
+/// With `y = x / sqrt(ᾱ)` and `σ = sqrt((1 - ᾱ) / ᾱ)` the way of an image is the ODE `dy/dσ = e`, whose slope is
+/// `e = ε - s sqrt(1 - ᾱ) ∇ log p` (Song et al. 2021, Eq. 14). DDIM is Euler's method on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// ᾱ of the image that goes in, (0, 1].
     pub from_alpha_bar: f64,
     /// ᾱ of the image that comes out, [0, 1].
     pub to_alpha_bar: f64,
+    /// ᾱ that the step before this one came from, where its slope is used again; none: a step of Euler's method.
+    pub previous_alpha_bar: Option<f64>,
     /// The level of the image that comes out.
     pub to: NoiseLevel,
     /// What the noise predictor is given.
     pub unet: Timestep,
     /// What the guide is given.
     pub classifier: Timestep,
+    /// Whether the guide pulls, if there is one.
+    pub guided: bool,
     /// Whether the x₀ that ε implies is clamped to [−1, 1]; the x₀ after guidance never is.
     pub clip: bool,
 }
 
-/// A guide and how strongly it pulls.
-pub struct Guidance<'a> {
-    /// The classifier's gradient.
-    pub guide: &'a mut dyn Guide,
-    /// s.
-    pub scale: GradientScale,
+/// What a step multiplies: `x' = x + (x · cx + e · ce + e_previous · cp)`. Small steps have small ones, so that they may be
+/// rounded to f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Coefficients {
+    /// cx, of the image that goes in.
+    pub x: f64,
+    /// ce, of the slope there.
+    pub slope: f64,
+    /// cp, of the slope that the step before had; 0 in a step of Euler's method.
+    pub previous: f64,
+}
+
+impl Coefficients {
+    /// x' from x and both slopes.
+    pub fn apply(&self, x: f64, slope: f64, previous: f64) -> f64 {
+        x + (self.x * x + self.slope * slope + self.previous * previous)
+    }
+}
+
+fn sigma(alpha_bar: f64) -> f64 {
+    ((1.0 - alpha_bar) / alpha_bar).sqrt()
 }
 
 impl Step {
-    /// Makes the step for a batch `x` [N, C, H, W].
-    ///
-    /// Errors: [`DdimError::Network`]; [`DdimError::Shape`] if a network gives another shape than it got.
-    pub fn make(
-        &self,
-        net: &mut dyn NoisePredictor,
-        guidance: Option<&mut Guidance<'_>>,
-        y: ClassLabel,
-        x: &Array4<f32>,
-    ) -> Result<Array4<f32>, DdimError> {
-        let eps = net.eps(x, self.unet, y)?;
-        check_shape("noise prediction", &eps, x)?;
-        match guidance {
-            Some(Guidance { guide, scale }) if scale.get() > 0.0 => {
-                let gradient = guide.gradient(x, self.classifier, y)?;
-                check_shape("gradient", &gradient, x)?;
-                Ok(self.update(x, &eps, Some((&gradient, *scale))))
-            }
-            Some(_) | None => Ok(self.update(x, &eps, None)),
-        }
+    /// Euler's method, or the second-order method of Adams and Bashforth for steps of different lengths h in σ: there the slope is
+    /// `e + h / (2 h_previous) (e - e_previous)`.
+    pub fn coefficients(&self) -> Coefficients {
+        let (a, b) = (self.from_alpha_bar, self.to_alpha_bar);
+        let shrink = (b / a).sqrt();
+        // sqrt(b) (σ_b - σ_a), which is finite at b = 0, too.
+        let length = (1.0 - b).sqrt() - shrink * (1.0 - a).sqrt();
+        let again = self.previous_alpha_bar.map_or(0.0, |previous| {
+            let (before, from, to) = (sigma(previous), sigma(a), sigma(b));
+            (to - from) / (2.0 * (from - before))
+        });
+        Coefficients { x: shrink - 1.0, slope: length * (1.0 + again), previous: -length * again }
     }
 
-    /// `x0 = (x - sqrt(1 - a) eps') / sqrt(a)`, then `sqrt(b) x0 + sqrt(1 - b) eps'`, with a and b the two ᾱ and
-    /// `eps' = eps - s sqrt(1 - a) grad` (Algorithm 1). In f64 a pixel, rounded once: the steps at low levels differ
-    /// from one another by 1e-5, which f32 coefficients would blur.
-    fn update(
-        &self,
-        x: &Array4<f32>,
-        eps: &Array4<f32>,
-        pull: Option<(&Array4<f32>, GradientScale)>,
-    ) -> Array4<f32> {
-        let (a, b) = (self.from_alpha_bar, self.to_alpha_bar);
-        let (sqrt_a, sqrt_1a) = (a.sqrt(), (1.0 - a).sqrt());
-        let (sqrt_b, sqrt_1b) = (b.sqrt(), (1.0 - b).sqrt());
-        let clean = |x: f64, eps: f64| (x - sqrt_1a * eps) / sqrt_a;
+    /// `x0 = (x - sqrt(1 - a) e) / sqrt(a)`, with a the ᾱ of x.
+    fn clean(&self, x: f64, slope: f64) -> f64 {
+        (x - (1.0 - self.from_alpha_bar).sqrt() * slope) / self.from_alpha_bar.sqrt()
+    }
+
+    /// e of a pixel, from ε and `pull` = s ∇ log p (Algorithm 1).
+    pub(super) fn slope(&self, x: f64, eps: f64, pull: f64) -> f64 {
+        let a = self.from_alpha_bar;
+        let sqrt_1a = (1.0 - a).sqrt();
         // What the clamp changes in x0 is handed on to eps, so that x stays on the line between the two. Where a = 1
         // the image is clean and eps is free.
-        let clipped = |x: f64, eps: f64| {
-            if self.clip && a < 1.0 { (x - sqrt_a * clean(x, eps).clamp(-1.0, 1.0)) / sqrt_1a } else { eps }
+        let eps = if self.clip && a < 1.0 {
+            (x - a.sqrt() * self.clean(x, eps).clamp(-1.0, 1.0)) / sqrt_1a
+        } else {
+            eps
         };
-        let towards = |x: f64, eps: f64| (sqrt_b * clean(x, eps) + sqrt_1b * eps) as f32;
-        match pull {
-            None => Zip::from(x).and(eps).map_collect(|&x, &eps| {
-                let x = f64::from(x);
-                towards(x, clipped(x, f64::from(eps)))
-            }),
-            Some((gradient, s)) => Zip::from(x).and(eps).and(gradient).map_collect(|&x, &eps, &g| {
-                let x = f64::from(x);
-                towards(x, clipped(x, f64::from(eps)) - s.get() * sqrt_1a * f64::from(g))
-            }),
-        }
+        eps - pull * sqrt_1a
+    }
+
+    /// Euler's step as Algorithm 1 prints it, `sqrt(b) x0 + sqrt(1 - b) e`: what [`Coefficients`] give but for the last bits of f64.
+    pub(super) fn as_printed(&self, x: f64, slope: f64) -> f64 {
+        let b = self.to_alpha_bar;
+        b.sqrt() * self.clean(x, slope) + (1.0 - b).sqrt() * slope
     }
 }
 

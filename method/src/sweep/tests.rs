@@ -1,7 +1,9 @@
 use anomalens_models::image::UnitImage;
+use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::{ScheduleError, Timestep};
 
 use super::*;
+use crate::ddim::OnHost;
 use crate::testing::*;
 use crate::translate::{Options, Procedure, Steps, translate};
 
@@ -23,12 +25,13 @@ fn scales(scales: &[f64]) -> Vec<GradientScale> {
 
 fn run(grid: &Grid, images: Array4<f32>) -> Result<(Vec<Point>, usize), DdimError> {
     let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), Vec::new());
-    let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut go = |_: &StepDone| ControlFlow::Continue(());
     let mut keep = |point| {
         points.push(point);
         ControlFlow::Continue(())
     };
-    sweep(&mut net, Some(&mut guide), &linear1000(), grid, images, &mut go, &mut keep)?;
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    sweep(&mut stepper, &linear1000(), grid, images, &mut go, &mut keep)?;
     Ok((points, net.calls.len()))
 }
 
@@ -36,12 +39,22 @@ fn run(grid: &Grid, images: Array4<f32>) -> Result<(Vec<Point>, usize), DdimErro
 fn every_point_is_exactly_what_a_run_of_its_own_gives() {
     let schedule = linear1000();
     let images = images((2, 1, 4, 4));
-    let grid = Grid {
+    let exact = Grid {
         trajectory: Trajectory::every(&schedule, NoiseLevel::new(12)).unwrap(),
         pairs: Grid::product(&levels(&[9, 4, 12]), &scales(&[0.0, 1.5, 40.0])),
         healthy_class: ClassLabel::new(0),
+        solver: Solver::Euler,
+        guidance_interval: None,
     };
-    let (points, calls) = run(&grid, images.clone()).unwrap();
+    let interval = Some(GuidanceInterval::new(2, 8).unwrap());
+    let fast = Grid { solver: Solver::Ab2, guidance_interval: interval, ..exact.clone() };
+    let by = [exact, fast].map(|grid| every_point(&schedule, &grid, &images));
+    assert!(by[0].iter().zip(&by[1]).all(|(exact, fast)| exact.healthy != fast.healthy));
+}
+
+/// The points of a grid, each of which is what a run of its own gives.
+fn every_point(schedule: &Schedule, grid: &Grid, images: &Array4<f32>) -> Vec<Point> {
+    let (points, calls) = run(grid, images.clone()).unwrap();
     assert_eq!((points.len(), calls), (9, grid.steps()));
     assert_eq!(calls, 12 + 3 * (4 + 9 + 12), "encoded once");
     let units: Vec<_> =
@@ -50,6 +63,8 @@ fn every_point_is_exactly_what_a_run_of_its_own_gives() {
         let options = Options {
             noise_level: point.level,
             steps: Steps::Every,
+            solver: grid.solver,
+            guidance_interval: grid.guidance_interval,
             procedure: Procedure::Paper,
             scale: point.scale,
             healthy_class: ClassLabel::new(0),
@@ -58,11 +73,13 @@ fn every_point_is_exactly_what_a_run_of_its_own_gives() {
         };
         let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
         let mut go = |_: &_| ControlFlow::Continue(());
-        let alone = translate(&mut net, Some(&mut guide), &schedule, &units, &options, &mut go).unwrap();
+        let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+        let alone = translate(&mut stepper, schedule, &units, &options, &mut go).unwrap();
         assert_eq!(point.healthy, alone.healthy, "L {} s {}", point.level, point.scale.get());
     }
     // They do differ from one another.
     assert!(points.windows(2).all(|pair| pair[0].healthy != pair[1].healthy));
+    points
 }
 
 #[test]
@@ -71,6 +88,8 @@ fn what_is_left_of_a_grid_is_what_the_whole_one_gives() {
         trajectory: Trajectory::every(&linear1000(), NoiseLevel::new(12)).unwrap(),
         pairs: Grid::product(&levels(&[4, 12]), &scales(&[0.0, 1.5, 40.0])),
         healthy_class: ClassLabel::new(0),
+        solver: Solver::Euler,
+        guidance_interval: None,
     };
     let (points, _) = run(&whole, images((2, 1, 4, 4))).unwrap();
     // One of the higher level, and then two of the lower, for which nothing is encoded beyond it.
@@ -89,16 +108,18 @@ fn whoever_takes_the_points_can_stop() {
         trajectory: Trajectory::every(&linear1000(), NoiseLevel::new(3)).unwrap(),
         pairs: Grid::product(&levels(&[3]), &scales(&[1.0, 2.0])),
         healthy_class: ClassLabel::new(0),
+        solver: Solver::Euler,
+        guidance_interval: None,
     };
     let (mut net, mut guide, mut points) = (Fake::new(eps), Fake::new(pull), 0);
-    let mut go = |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut go = |_: &StepDone| ControlFlow::Continue(());
     let mut stop = |_| {
         points += 1;
         ControlFlow::Break(())
     };
     let images = images((1, 1, 2, 2));
-    let error =
-        sweep(&mut net, Some(&mut guide), &linear1000(), &grid, images, &mut go, &mut stop).unwrap_err();
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    let error = sweep(&mut stepper, &linear1000(), &grid, images, &mut go, &mut stop).unwrap_err();
     assert!(matches!(error, DdimError::Cancelled { .. }), "{error}");
     assert_eq!(points, 1);
 }
@@ -109,6 +130,8 @@ fn a_level_between_the_steps_is_refused() {
         trajectory: Trajectory::steps(&linear1000(), NoiseLevel::new(100), 10).unwrap(),
         pairs: Grid::product(&levels(&[35]), &scales(&[1.0])),
         healthy_class: ClassLabel::new(0),
+        solver: Solver::Euler,
+        guidance_interval: None,
     };
     let error = run(&grid, images((1, 1, 2, 2))).unwrap_err();
     assert!(matches!(error, DdimError::Schedule(ScheduleError::NotVisited { found: 35, .. })), "{error}");

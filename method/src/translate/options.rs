@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{GuidanceInterval, Preset, Solver};
 use anomalens_models::schedule::{NoiseLevel, Respacing, Schedule, Trajectory};
 use ndarray::{Array4, s};
 
@@ -76,6 +76,10 @@ pub struct Options {
     pub noise_level: NoiseLevel,
     /// Which levels are visited.
     pub steps: Steps,
+    /// How a loop goes from level to level; it has a meaning for [`Procedure::Paper`] only.
+    pub solver: Solver,
+    /// Where the classifier pulls; none: at every level. The published script knows none.
+    pub guidance_interval: Option<GuidanceInterval>,
     /// Whose indices and noise.
     pub procedure: Procedure,
     /// s, the weight of the classifier's gradient.
@@ -89,7 +93,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// What a preset says: its L, s, healthy class and steps; Algorithm 1, one image at a time.
+    /// What a preset says: its L, s, healthy class, steps and how they are made; one image at a time.
     ///
     /// Errors: [`DdimError::Method`], [`DdimError::Scale`].
     pub fn defaults(preset: &Preset) -> Result<Self, DdimError> {
@@ -100,6 +104,8 @@ impl Options {
                 None => Steps::Every,
                 Some(n) => Steps::Spaced { n, spacing: defaults.spacing },
             },
+            solver: defaults.solver,
+            guidance_interval: defaults.guidance_interval,
             procedure: Procedure::Paper,
             scale: GradientScale::new(defaults.scale)?,
             healthy_class: ClassLabel::new(defaults.healthy_class),
@@ -142,7 +148,10 @@ impl Options {
             // DDPM sampling noises the images at once.
             encode: if matches!(self.procedure, Procedure::Ddpm { .. }) { 0 } else { plan.encode().len() },
             decode,
-            gradient: if self.scale > GradientScale::NONE { decode } else { 0 },
+            gradient: match self.scale {
+                GradientScale::NONE => 0,
+                _ => plan.decode().iter().filter(|step| step.guided).count(),
+            },
         }
     }
 
@@ -173,7 +182,8 @@ impl Options {
                     Steps::Spaced { n, spacing } => Trajectory::spaced(schedule, level, n, spacing),
                     Steps::Respaced(respacing) => Trajectory::respaced(schedule, respacing, level),
                 };
-                Plan::paper(schedule, &trajectory.map_err(DdimError::from)?)?
+                let plan = Plan::paper(schedule, &trajectory.map_err(DdimError::from)?)?;
+                plan.by(self.solver, self.guidance_interval)
             }
             (Procedure::Reference { clip, .. }, Steps::Every) => {
                 Plan::reference(schedule, None, level, *clip)?

@@ -1,8 +1,8 @@
-use anomalens_models::preset::Preset;
+use anomalens_models::preset::{GuidanceInterval, Preset, Solver};
 use anomalens_models::schedule::Timestep;
 
 use super::*;
-use crate::ddim::{ClassLabel, GradientScale};
+use crate::ddim::{ClassLabel, GradientScale, OnHost};
 use crate::testing::*;
 
 fn unit_images(n: usize) -> Vec<UnitImage> {
@@ -13,6 +13,8 @@ fn options(level: usize, scale: f64) -> Options {
     Options {
         noise_level: NoiseLevel::new(level),
         steps: Steps::Every,
+        solver: Solver::Euler,
+        guidance_interval: None,
         procedure: Procedure::Paper,
         scale: GradientScale::new(scale).unwrap(),
         healthy_class: ClassLabel::new(0),
@@ -31,17 +33,23 @@ fn pull(x: f64, _: Timestep) -> f64 {
 
 fn run(images: &[UnitImage], options: &Options) -> Result<Translation, TranslateError> {
     let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
-    translate(&mut net, Some(&mut guide), &linear1000(), images, options, &mut |_| ControlFlow::Continue(()))
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    translate(&mut stepper, &linear1000(), images, options, &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]
 fn results_do_not_depend_on_the_batch() {
     let images = unit_images(5);
     let seeded = Procedure::Reference { clip: true, first_noise: FirstNoise::Seed { seed: 7, first: 0 } };
-    for procedure in [Procedure::Paper, seeded, Procedure::Ddpm { seed: 7 }] {
+    for (procedure, solver) in [
+        (Procedure::Paper, Solver::Euler),
+        (Procedure::Paper, Solver::Ab2),
+        (seeded, Solver::Euler),
+        (Procedure::Ddpm { seed: 7 }, Solver::Euler),
+    ] {
         let at = |batch| {
-            let options =
-                Options { batch, procedure: procedure.clone(), keep_trajectory: true, ..options(6, 2.0) };
+            let procedure = procedure.clone();
+            let options = Options { batch, procedure, solver, keep_trajectory: true, ..options(6, 2.0) };
             Translation { timings: Timings::default(), ..run(&images, &options).unwrap() }
         };
         let alone = at(1);
@@ -85,8 +93,9 @@ fn calls_are_counted_before_they_are_made() {
         Procedure::Ddpm { seed: 7 },
         Procedure::Reference { clip: false, first_noise: FirstNoise::Seed { seed: 0, first: 0 } },
     ] {
-        for scale in [0.0, 2.0] {
-            let options = Options { procedure: procedure.clone(), ..options(6, scale) };
+        for (scale, within) in [(0.0, None), (2.0, None), (2.0, Some(3))] {
+            let guidance_interval = within.map(|highest| GuidanceInterval::new(2, highest).unwrap());
+            let options = Options { procedure: procedure.clone(), guidance_interval, ..options(6, scale) };
             let calls = options.calls(&linear1000()).unwrap();
             let found = run(&images, &options).unwrap().timings;
             assert_eq!(
@@ -104,7 +113,8 @@ fn translation_holds_maps_states_and_counts() {
     let options = Options { batch: 2, keep_trajectory: true, ..options(4, 1.0) };
     let mut progress = Vec::new();
     let (mut net, mut guide) = (Fake::new(eps), Fake::new(pull));
-    let result = translate(&mut net, Some(&mut guide), &linear1000(), &images, &options, &mut |p| {
+    let mut stepper = OnHost::new(&mut net, Some(&mut guide));
+    let result = translate(&mut stepper, &linear1000(), &images, &options, &mut |p| {
         progress.push(*p);
         ControlFlow::Continue(())
     })
@@ -189,7 +199,8 @@ fn images_of_other_size() -> ndarray::Array3<f32> {
 fn cancelling_stops_at_once() {
     let images = unit_images(3);
     let (mut net, mut calls) = (Fake::new(eps), 0);
-    let result = translate(&mut net, None, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
+    let mut stepper = OnHost::new(&mut net, None);
+    let result = translate(&mut stepper, &linear1000(), &images, &options(5, 0.0), &mut |progress| {
         calls += 1;
         if progress.done == 12 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

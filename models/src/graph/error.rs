@@ -35,6 +35,26 @@ pub enum GraphError {
     /// The preset holds the networks of another method.
     #[error(transparent)]
     Method(#[from] MethodError),
+    /// A graph was put into another without a value for an input.
+    #[error("graph '{graph}', put into another: input '{input}' has no value; give it one")]
+    Unbound {
+        /// The graph.
+        graph: String,
+        /// The input.
+        input: String,
+    },
+    /// … with a value of another type.
+    #[error("graph '{graph}', put into another: input '{input}': found {found}, expected {expected}")]
+    Bound {
+        /// The graph.
+        graph: String,
+        /// The input.
+        input: String,
+        /// Type of the value.
+        found: String,
+        /// Type of the input.
+        expected: String,
+    },
     /// A graph was asked for an output that it does not have.
     #[error("graph '{graph}' has no output '{found}'; it has {expected}")]
     NoSuchOutput {

@@ -24,6 +24,7 @@ mod op;
 pub mod reference;
 mod rules;
 mod shape;
+mod splice;
 mod tensor;
 mod window;
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::preset::Solver;
+
 /// What the parity gate found when the bundle was written, or later by `verify`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Verification {
@@ -58,6 +60,9 @@ pub struct Trajectory {
     pub noise_level: usize,
     /// Steps of each loop.
     pub steps: usize,
+    /// How they were made.
+    #[serde(default, skip_serializing_if = "Solver::is_euler")]
+    pub solver: Solver,
     /// s; 0 where the bundle has no classifier.
     pub scale: f64,
     /// What ran the bundle's U-Net.
@@ -85,11 +90,12 @@ impl Trajectory {
 
 impl fmt::Display for Trajectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { images, noise_level, steps, scale, engine, against, .. } = self;
+        let Self { images, noise_level, steps, solver, scale, engine, against, .. } = self;
+        let by = if solver.is_euler() { String::new() } else { format!(" by {solver}") };
         let Self { map_change, map_limit, dice_with, dice_change, dice_limit, .. } = self;
         write!(
             f,
-            "{} held-out images in {steps} + {steps} steps (L = {noise_level}, s = {scale}), by {engine} against {against}: \
+            "{} held-out images in {steps} + {steps} steps{by} (L = {noise_level}, s = {scale}), by {engine} against {against}: \
              anomaly map inside the brain {:.3} % off, limit {} %; Dice with {dice_with} {dice_change:.4} off, limit \
              {dice_limit}",
             images.len(),

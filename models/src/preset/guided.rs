@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClassifierConfig, Fault, UnetConfig};
+use super::{ClassifierConfig, Fault, GuidanceInterval, Solver, UnetConfig};
 use crate::schedule::Trajectory;
 
 /// A U-Net, the noisy classifier that guides it, and what both were trained on.
@@ -55,6 +55,12 @@ pub struct TranslateDefaults {
     /// meaning with `steps` only.
     #[serde(default = "equal_spacing", skip_serializing_if = "is_equal_spacing")]
     pub spacing: f64,
+    /// How a loop goes from level to level.
+    #[serde(default, skip_serializing_if = "Solver::is_euler")]
+    pub solver: Solver,
+    /// Where the classifier pulls; absent: at every level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<GuidanceInterval>,
 }
 
 fn equal_spacing() -> f64 {
@@ -99,6 +105,10 @@ impl Guided {
         }
         if translate.steps.is_none() && !is_equal_spacing(&spacing) {
             return Err(Fault::new("translate.spacing", spacing, "translate.steps beside it"));
+        }
+        if let Some(found) = translate.guidance_interval.filter(|interval| interval.lowest() > level) {
+            let expected = format!("levels that are visited, 1..={level} (translate.noise_level)");
+            return Err(Fault::new("translate.guidance_interval", found, expected));
         }
         let networks = self.unet.check(size).map_err(|fault| ("unet", fault));
         let networks = networks.and_then(|()| self.classifier.check(size).map_err(|f| ("classifier", f)));

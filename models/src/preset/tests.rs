@@ -48,6 +48,29 @@ fn steps_are_every_level_unless_the_preset_says_otherwise() {
     assert_eq!(steps(&tiny_with("steps = 50\n").unwrap()).1, 1.0);
 }
 
+#[test]
+fn steps_are_algorithm_1s_unless_the_preset_says_otherwise() {
+    let told = |preset: &Preset| {
+        let TranslateDefaults { solver, guidance_interval, .. } = preset.guided().unwrap().translate;
+        (solver, guidance_interval)
+    };
+    let silent = tiny_with("").unwrap();
+    assert_eq!(told(&silent), (Solver::Euler, None));
+    let text = toml::to_string(&silent).unwrap();
+    assert!(!text.contains("solver") && !text.contains("guidance_interval"), "{text}");
+    let lines = "steps = 20\nsolver = 'ab2'\nguidance_interval = [3, 40]\n";
+    let preset = tiny_with(lines).unwrap();
+    assert_eq!(told(&preset), (Solver::Ab2, Some(GuidanceInterval::new(3, 40).unwrap())));
+    let again = Preset::parse("again", &toml::to_string(&preset).unwrap()).unwrap();
+    assert_eq!(told(&again), told(&preset));
+    assert_eq!("3:40".parse(), Ok(GuidanceInterval::new(3, 40).unwrap()));
+    for (text, words) in [("40:3", "LO at most HI"), ("3", "two noise levels"), ("3:-4", "'3:-4'")] {
+        let message = text.parse::<GuidanceInterval>().unwrap_err().to_string();
+        assert!(message.contains(words), "{text}: {message}");
+    }
+    assert_eq!("rk4".parse::<Solver>().unwrap_err().to_string(), "found 'rk4', expected euler or ab2");
+}
+
 /// The built-in tiny preset with lines at the end of a network's table.
 fn tiny_network(table: &str, lines: &str) -> Result<Preset, PresetError> {
     let text = include_str!("../../presets/tiny.toml");
@@ -141,6 +164,9 @@ fn impossible_steps_are_refused() {
         ("steps = 5\nspacing = nan", "translate.spacing", "from 1 to 4"),
         ("steps = 5\nspacing = 4.5", "translate.spacing", "from 1 to 4"),
         ("spacing = 2.0", "translate.spacing", "translate.steps"),
+        ("guidance_interval = [51, 60]", "translate.guidance_interval", "1..=50"),
+        ("guidance_interval = [9, 8]", "guidance_interval", "LO at most HI"),
+        ("solver = 'heun'", "solver", "`euler` or `ab2`"),
     ] {
         let message = tiny_with(lines).unwrap_err().to_string();
         assert!(message.contains(key) && message.contains(expected), "{lines}: {message}");

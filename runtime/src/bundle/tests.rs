@@ -347,3 +347,74 @@ fn translation_wants_the_parts_that_it_uses() {
     let error = run(folder.path(), |o| o.scale = GradientScale::NONE).unwrap_err();
     assert!(matches!(error, TranslateError::NoUnet { .. }), "{error}");
 }
+
+/// tract with memory for so many images.
+struct Small(Box<dyn Engine>, usize);
+
+struct SmallSession(Box<dyn Session>, usize);
+
+impl Engine for Small {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn can_run(&self, target: &str, precision: &str) -> bool {
+        self.0.can_run(target, precision)
+    }
+
+    fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(SmallSession(self.0.load(onnx)?, self.1)))
+    }
+}
+
+impl Session for SmallSession {
+    fn inputs(&self) -> &[Port] {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> &[Port] {
+        self.0.outputs()
+    }
+
+    fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, ndarray::ArrayD<f32>)>, EngineError> {
+        if inputs.iter().any(|(_, value)| value.shape()[0] > self.1) {
+            let (engine, graph) = ("small".into(), "unet.onnx".into());
+            return Err(EngineError::OutOfMemory { engine, graph, reason: "a test wants it so".into() });
+        }
+        self.0.run(inputs)
+    }
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_halved() {
+    let folder = bundle();
+    let images = unit_images(7);
+    let options = Options {
+        noise_level: anomalens_models::schedule::NoiseLevel::new(3),
+        scale: GradientScale::new(1.0).unwrap(),
+        batch: 7,
+        ..Options::defaults(&preset()).unwrap()
+    };
+    let made = |memory: usize| {
+        let mut bundle = Bundle::open(folder.path(), &Small(tract(), memory), false).unwrap();
+        let mut translate = || {
+            translate::translate(&mut bundle, &images, &options, &mut |_| std::ops::ControlFlow::Continue(()))
+        };
+        let made = translate().map(|made| made.healthy);
+        // What was found out is kept.
+        let again = translate().map(|made| made.healthy);
+        assert_eq!(made.as_ref().ok(), again.as_ref().ok());
+        (made, bundle.notes())
+    };
+    let (whole, notes) = made(7);
+    assert!(notes.is_empty(), "{notes:?}");
+    let (halved, notes) = made(2);
+    assert_eq!(halved.unwrap(), whole.unwrap());
+    let starts: Vec<_> = notes.iter().map(|n| n.split(" (").next().unwrap()).collect();
+    assert_eq!(
+        starts,
+        ["no memory for a batch of 7: going on by 3", "no memory for a batch of 3: going on by 1"]
+    );
+    let (none, _) = made(0);
+    assert!(none.is_err_and(|error| error.out_of_memory()));
+}

@@ -90,6 +90,16 @@ pub enum EngineError {
         /// The engine's words.
         reason: String,
     },
+    /// There was not enough memory for a batch.
+    #[error("{engine}: graph '{graph}' ran out of memory: {reason}; choose a smaller --batch")]
+    OutOfMemory {
+        /// The engine and its version.
+        engine: String,
+        /// The graph's file name.
+        graph: String,
+        /// The engine's words.
+        reason: String,
+    },
     /// The graph gave something that is not a number.
     #[error(
         "graph '{graph}': output {output} at {index:?} is {found}, expected a finite number; check the weights with anomalens-export verify, or choose a lower --scale"
@@ -104,4 +114,57 @@ pub enum EngineError {
         /// The value there.
         found: f32,
     },
+}
+
+/// How ONNX Runtime, CUDA, cuDNN, cuBLAS and C++ say that there is no memory left; there is no code for it, all come as "failed".
+const NO_MEMORY: [&str; 6] = [
+    "failed to allocate memory",
+    "is smaller than requested bytes",
+    "out of memory",
+    "status_alloc_failed",
+    "bad_alloc",
+    "bad allocation",
+];
+
+impl EngineError {
+    /// The error of a run that failed with these words: [`Self::OutOfMemory`] or [`Self::Run`].
+    pub(super) fn failed(engine: String, graph: String, reason: &str) -> Self {
+        let (words, reason) = (reason.to_lowercase(), reason.to_owned());
+        match NO_MEMORY.iter().any(|sign| words.contains(sign)) {
+            true => Self::OutOfMemory { engine, graph, reason },
+            false => Self::Run { engine, graph, reason },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_want_of_memory_is_told_from_other_failures() {
+        let is = |reason: &str| {
+            let error = EngineError::failed("ort".into(), "unet.onnx".into(), reason);
+            assert!(error.to_string().contains(reason) && error.to_string().contains("--batch"), "{error}");
+            matches!(error, EngineError::OutOfMemory { .. })
+        };
+        for reason in [
+            "Non-zero status code returned while running NhwcConv node. Status Message: bfc_arena.cc:376 \
+             AllocateRawInternal Failed to allocate memory for requested buffer of size 4294967296",
+            "bfc_arena.cc:347 Available memory of 1048576 is smaller than requested bytes of 4294967296",
+            "CUDA failure 2: out of memory ; GPU=0 ; hostname=x ; expr=cudaMalloc((void**)&p, size);",
+            "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+            "std::bad_alloc",
+        ] {
+            assert!(is(reason), "{reason}");
+        }
+        for reason in [
+            "CUDA failure 900: operation not permitted when stream is capturing",
+            "Non-zero status code returned while running Reshape node",
+            "",
+        ] {
+            assert!(!is(reason), "{reason}");
+        }
+    }
 }

@@ -10,11 +10,13 @@ mod error;
 mod library;
 mod ort;
 mod port;
+mod steps;
 mod tract;
 
 pub use error::EngineError;
 pub use library::{LIBRARY_VARIABLE, LOCAL_LIBRARY, Library};
 pub use port::Port;
+pub use steps::{StepNumbers, StepSession};
 pub use tract::TRACT_VERSION;
 
 use std::fmt;
@@ -72,6 +74,13 @@ pub trait Engine: Send {
     ///
     /// Errors: [`EngineError::Model`]; [`EngineError::Device`].
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Loads graphs of steps, whose images stay where they are computed; `None` where the engine keeps none there.
+    ///
+    /// Errors: [`EngineError::Model`]; [`EngineError::Device`].
+    fn load_steps(&self, _graphs: &[&Path]) -> Result<Option<Box<dyn StepSession>>, EngineError> {
+        Ok(None)
+    }
 }
 
 /// A loaded graph.

@@ -1,5 +1,7 @@
 //! The engine that is ONNX Runtime, loaded when it is first wanted.
 
+mod steps;
+
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, Tensor};
@@ -12,11 +14,13 @@ use ort::session::{Session as OrtRun, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 
 use super::port::{check_finite, in_order};
-use super::{Device, Engine, EngineError, EngineOptions, Library, Port, Session, library};
+use super::{Device, Engine, EngineError, EngineOptions, Library, Port, Session, StepSession, library};
+use steps::OrtSteps;
 
 const CUDA_WAY_OUT: &str = "fetch the GPU build of ONNX Runtime with `make deps DEVICE=cuda` and check the driver with nvidia-smi, or choose --device cpu";
 
 /// ONNX Runtime on one device.
+#[derive(Clone)]
 pub(super) struct OrtEngine {
     library: Library,
     options: EngineOptions,
@@ -30,7 +34,7 @@ impl OrtEngine {
     /// Errors: those of the library; [`EngineError::Device`] where the provider is missing or fails.
     pub(super) fn open(options: &EngineOptions) -> Result<Self, EngineError> {
         let engine = Self { library: library::load()?, options: *options, traces: None };
-        engine.builder()?;
+        engine.builder(How::default())?;
         Ok(engine)
     }
 
@@ -40,7 +44,7 @@ impl OrtEngine {
     }
 
     /// A session builder with the device's provider registered: it alone, so that nothing is chosen silently.
-    fn builder(&self) -> Result<SessionBuilder, EngineError> {
+    fn builder(&self, how: How) -> Result<SessionBuilder, EngineError> {
         let failed = |reason: String| EngineError::Device {
             engine: self.describe(),
             device: self.options.device,
@@ -57,6 +61,7 @@ impl OrtEngine {
                     i32::try_from(index).map_err(|_| failed(format!("no GPU has the index {index}")))?,
                 )
                 .with_tf32(self.options.tf32)
+                .with_cuda_graph(recorded)
                 .build(),
         };
         let mut builder =
@@ -68,6 +73,19 @@ impl OrtEngine {
         builder
             .with_execution_providers([provider.error_on_failure()])
             .map_err(|error| failed(error.message().to_owned()))
+    }
+}
+
+impl OrtEngine {
+    /// A graph, loaded.
+    ///
+    /// Errors: [`EngineError::Model`], [`EngineError::Device`].
+    fn session(&self, onnx: &Path, recorded: bool) -> Result<OrtRun, EngineError> {
+        self.builder(recorded)?.commit_from_file(onnx).map_err(|error| EngineError::Model {
+            engine: self.describe(),
+            path: onnx.to_owned(),
+            reason: error.message().to_owned(),
+        })
     }
 }
 
@@ -83,17 +101,7 @@ impl Engine for OrtEngine {
     }
 
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
-        let failed = |reason: &str| EngineError::Model {
-            engine: self.describe(),
-            path: onnx.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let mut builder = self.builder()?;
-        if let Some(traces) = &self.traces {
-            let file = traces.join(onnx.file_stem().unwrap_or(onnx.as_os_str()));
-            builder = builder.with_profiling(file).map_err(|error| failed(error.message()))?;
-        }
-        let session = builder.commit_from_file(onnx).map_err(|error| failed(error.message()))?;
+        let session = self.session(onnx, false)?;
         Ok(Box::new(OrtSession {
             engine: self.describe(),
             graph: super::graph_name(onnx),
@@ -101,6 +109,10 @@ impl Engine for OrtEngine {
             outputs: session.outputs().iter().map(port).collect(),
             session,
         }))
+    }
+
+    fn load_steps(&self, graphs: &[&Path]) -> Result<Option<Box<dyn StepSession>>, EngineError> {
+        Ok(Some(Box::new(OrtSteps::load(self, graphs)?)))
     }
 }
 
@@ -138,11 +150,8 @@ impl Session for OrtSession {
 
     fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, ArrayD<f32>)>, EngineError> {
         let ordered = in_order(&self.graph, &self.inputs, inputs)?;
-        let failed = |error: ort::Error| EngineError::Run {
-            engine: self.engine.clone(),
-            graph: self.graph.clone(),
-            reason: error.message().to_owned(),
-        };
+        let failed =
+            |error: ort::Error| EngineError::failed(self.engine.clone(), self.graph.clone(), error.message());
         // ONNX Runtime reads the arrays where they lie, if they are contiguous.
         let contiguous: Vec<_> = ordered.into_iter().map(contiguous).collect();
         let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(contiguous.len());
