@@ -240,7 +240,7 @@ fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError
     Ok(networks)
 }
 
-/// The steps in one graph, which are for engines that keep images where they compute: elsewhere a graph more is no gain, and
+/// The graphs of steps, which are for engines that keep images where they compute: elsewhere a graph more is no gain, and
 /// would hold the weights once more.
 fn steps(request: &Request<'_>) -> Result<Vec<Step>, WriteError> {
     let &Request { preset, target, .. } = request;

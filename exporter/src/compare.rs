@@ -21,7 +21,7 @@ pub const IMPORTED: f64 = 1e-10;
 /// On the reference vectors, whose maximum is 2e-3, this is 1e-6; f32 is 1.3e-8 away from f64 there.
 pub const GRADIENT: f64 = 5e-4;
 
-/// A step in one graph against its networks alone and the update in f64, both on one engine: the same, in units of the
+/// The graph of a step against its networks alone and the update in f64, both on one engine: the same, in units of the
 /// larger of 1 and the maximum of the right-hand side. The networks are the same kernels, but a GPU may choose others of
 /// them, so that the gradient is allowed what [`GRADIENT`] allows; another coefficient changes it by 1e-1.
 pub const STEP: f64 = GRADIENT;
@@ -39,7 +39,7 @@ pub fn tolerance(output: &str, expected: &ArrayD<f64>, precision: Precision) -> 
     }
 }
 
-/// How far a step in one graph may be from its networks alone and the update.
+/// How far the graph of a step may be from its networks alone and the update.
 pub fn step_tolerance(expected: &ArrayD<f64>, precision: Precision) -> f64 {
     let largest = largest(expected).max(1.0);
     match precision {

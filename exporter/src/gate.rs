@@ -105,7 +105,7 @@ pub struct Written<'a> {
     pub preset: &'a Preset,
     /// The graphs.
     pub subjects: &'a [Subject<'a>],
-    /// Steps in one graph, which are made of the same networks.
+    /// The graphs of steps, which are made of the same networks; that of the U-Net first.
     pub steps: &'a [Subject<'a>],
     /// Where [`Subject::params`] are from, in words, e.g. `the checkpoint`.
     pub origin: &'static str,
@@ -218,6 +218,12 @@ pub fn examine(
         if is_small(step, gate) && !step.is_plain() {
             next(say, &format!("{}: imported back", step.file))?;
             imported::compare(folder, step, &draw(step), &mut verification.checks, &mut failures)?;
+        }
+    }
+    if let Some(step) = written.steps.first() {
+        for engine in engines.iter().filter(|e| e.can_run(step.target.name(), step.precision.name())) {
+            next(say, &format!("steps in a row: {}", engine.describe()))?;
+            steps::walk(folder, written.steps, &**engine, &mut verification.checks, &mut failures)?;
         }
     }
     if !verification.wanting.is_empty() {

@@ -1,7 +1,7 @@
-//! A whole step in one graph: the U-Net, the classifier's gradient if it guides, and the update between them, so that the
-//! images never leave the device. What goes in and comes out says [`anomalens_models::step`].
+//! A step as graphs: the U-Net and the update; and what guides it, the classifier's gradient and the update. So the images never
+//! leave the device. What goes in and comes out says [`anomalens_models::step`].
 //!
-//! Both networks are put in as they are, under the prefixes that they have in the bundle's weights: the same weights serve
+//! The networks are put in as they are, under the prefixes that they have in the bundle's weights: the same weights serve
 //! the graphs of the networks alone. What is not the U-Net is portable f32, whatever the U-Net is: see [`PLAIN`].
 
 use anomalens_models::graph::{Builder, DType, Graph, GraphError, NodeId, Shape};
@@ -9,8 +9,8 @@ use anomalens_models::manifest::{ENCODE_STEP, GUIDED_STEP};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::step::{
-    C_GRADIENT, C_PREVIOUS, C_SLOPE, C_X, COEFFICIENT_COUNT, COEFFICIENTS, PREVIOUS, SLOPE, T, T_CLASSIFIER,
-    X, X_NEXT, Y,
+    C_GRADIENT, C_PREVIOUS, C_SLOPE, C_X, COEFFICIENT_COUNT, COEFFICIENTS, EPS, PREVIOUS, SLOPE, T,
+    T_CLASSIFIER, X, X_NEXT, Y,
 };
 use anomalens_models::weights::{CLASSIFIER_PREFIX, Precision, UNET_PREFIX};
 
@@ -18,8 +18,8 @@ use crate::gate::Subject;
 use crate::gradient::{GradientError, classifier_gradient};
 use crate::target::Target;
 
-/// The scopes of a step's graph that are lowered as portable f32.
-pub const PLAIN: &[&str] = &["classifier", "update"];
+/// The scope of a step's graph that is lowered as portable f32, whatever the U-Net is.
+pub const PLAIN: &[&str] = &["update"];
 
 /// One of the steps of a preset.
 pub struct Step {
@@ -38,28 +38,29 @@ impl Step {
     pub fn encode(preset: &Preset) -> Result<Self, GraphError> {
         let guided = preset.guided()?;
         Ok(Self {
-            graph: graph(preset, None)?,
+            graph: encode(preset)?,
             file: ENCODE_STEP,
             classes: guided.unet.classes.unwrap_or(1),
             timesteps: guided.schedule.timesteps,
         })
     }
 
-    /// A guided step.
+    /// What guides a step.
     ///
     /// Errors: [`GradientError`] where the preset contradicts itself.
     pub fn guided(preset: &Preset) -> Result<Self, GradientError> {
         let guided = preset.guided().map_err(GraphError::from)?;
         let gradient = classifier_gradient(&nets::classifier(preset)?)?;
         Ok(Self {
-            graph: graph(preset, Some(&gradient))?,
+            graph: guide(preset, &gradient)?,
             file: GUIDED_STEP,
             classes: guided.classifier.classes,
             timesteps: guided.schedule.timesteps,
         })
     }
 
-    /// What the gate compares the written graph with; the parameters are those of the whole bundle.
+    /// What the gate compares the written graph with; the parameters are those of the whole bundle, target and precision those of
+    /// its U-Net.
     pub fn subject<'a>(
         &'a self,
         params: &'a dyn anomalens_models::graph::ParamSource,
@@ -67,60 +68,99 @@ impl Step {
         precision: Precision,
     ) -> Subject<'a> {
         let &Self { ref graph, file, classes, timesteps } = self;
-        Subject { file, graph, params, prefix: "", timesteps, classes, target, precision, plain: PLAIN }
+        let (target, precision, plain) = match file {
+            ENCODE_STEP => (target, precision, PLAIN),
+            _ => (Target::Portable, Precision::F32, &[][..]),
+        };
+        Subject { file, graph, params, prefix: "", timesteps, classes, target, precision, plain }
     }
 }
 
-/// The step of a preset, guided by a classifier's gradient if there is one.
-fn graph(preset: &Preset, gradient: Option<&Graph>) -> Result<Graph, GraphError> {
-    let unet = nets::unet(preset)?;
-    let (channels, size) = (preset.channels(), preset.image.size);
-    let labelled = |graph: &Graph| graph.inputs().any(|(name, _)| name == Y);
-    let mut builder = Builder::new(if gradient.is_some() { "guided_step" } else { "encode_step" });
-    let b = &mut builder;
-    let image = || Shape::batch(&[channels, size, size]);
-    let number = |b: &mut Builder, name: &str| b.input(name, DType::I64, Shape::batch(&[]));
-    let x = b.input(X, DType::F32, image());
-    let t = number(b, T);
-    let y = (labelled(&unet) || gradient.is_some()).then(|| number(b, Y));
-    let coefficients = b.input(COEFFICIENTS, DType::F32, Shape::batch(&[COEFFICIENT_COUNT]));
-    let previous = b.input(PREVIOUS, DType::F32, image());
+/// What every step takes: x, the slope of the step before, and the coefficients.
+struct Inputs {
+    x: NodeId,
+    previous: NodeId,
+    coefficients: NodeId,
+}
 
-    let labels = y.map(|y| (Y, y));
-    let inputs: Vec<(&str, NodeId)> = [(X, x), (T, t)].into_iter().chain(labels).collect();
-    let out = b.splice(UNET_PREFIX.trim_end_matches('.'), &unet, &inputs)?[0];
-    let gradient = match gradient {
-        None => None,
-        Some(graph) => {
-            let t = number(b, T_CLASSIFIER);
-            let inputs: Vec<(&str, NodeId)> = [(X, x), (T, t)].into_iter().chain(labels).collect();
-            let outputs = b.splice(CLASSIFIER_PREFIX.trim_end_matches('.'), graph, &inputs)?;
-            let place = graph.outputs().iter().position(|(name, _)| name == "gradient");
-            Some(outputs[place.expect("the classifier's gradient has that output")])
+impl Inputs {
+    fn new(b: &mut Builder, image: &Shape) -> Self {
+        Self {
+            x: b.input(X, DType::F32, image.clone()),
+            previous: b.input(PREVIOUS, DType::F32, image.clone()),
+            coefficients: b.input(COEFFICIENTS, DType::F32, Shape::batch(&[COEFFICIENT_COUNT])),
         }
-    };
-    let (x_next, slope) = b.at("update", |b| -> Result<_, GraphError> {
-        let eps = if *b.shape(out) == image() { out } else { b.slice(out, 1, 0, channels)? };
-        let coefficients = b.reshape(coefficients, Shape::batch(&[COEFFICIENT_COUNT, 1, 1]))?;
-        let times = |b: &mut Builder, place: usize, value: NodeId| {
-            let coefficient = b.slice(coefficients, 1, place, place + 1)?;
-            b.mul(coefficient, value)
-        };
-        let slope = match gradient {
-            None => eps,
-            Some(gradient) => {
-                let pull = times(b, C_GRADIENT, gradient)?;
-                b.sub(eps, pull)?
-            }
-        };
-        let change = times(b, C_X, x)?;
-        let along = times(b, C_SLOPE, slope)?;
-        let change = b.add(change, along)?;
-        let along = times(b, C_PREVIOUS, previous)?;
-        let change = b.add(change, along)?;
-        Ok((b.add(x, change)?, slope))
-    })?;
-    b.output(X_NEXT, x_next);
-    b.output(SLOPE, slope);
+    }
+
+    /// Writes the update along ε, pulled by a gradient if there is one.
+    fn update(&self, b: &mut Builder, eps: NodeId, gradient: Option<NodeId>) -> Result<(), GraphError> {
+        let &Self { x, previous, coefficients } = self;
+        let (x_next, slope) = b.at("update", |b| -> Result<_, GraphError> {
+            let coefficients = b.reshape(coefficients, Shape::batch(&[COEFFICIENT_COUNT, 1, 1]))?;
+            let times = |b: &mut Builder, place: usize, value: NodeId| {
+                let coefficient = b.slice(coefficients, 1, place, place + 1)?;
+                b.mul(coefficient, value)
+            };
+            let slope = match gradient {
+                None => eps,
+                Some(gradient) => {
+                    let pull = times(b, C_GRADIENT, gradient)?;
+                    b.sub(eps, pull)?
+                }
+            };
+            let change = times(b, C_X, x)?;
+            let along = times(b, C_SLOPE, slope)?;
+            let change = b.add(change, along)?;
+            let along = times(b, C_PREVIOUS, previous)?;
+            let change = b.add(change, along)?;
+            Ok((b.add(x, change)?, slope))
+        })?;
+        b.output(X_NEXT, x_next);
+        b.output(SLOPE, slope);
+        Ok(())
+    }
+}
+
+fn image(preset: &Preset) -> Shape {
+    Shape::batch(&[preset.channels(), preset.image.size, preset.image.size])
+}
+
+fn number(b: &mut Builder, name: &str) -> NodeId {
+    b.input(name, DType::I64, Shape::batch(&[]))
+}
+
+/// The U-Net and the update.
+fn encode(preset: &Preset) -> Result<Graph, GraphError> {
+    let unet = nets::unet(preset)?;
+    let mut builder = Builder::new("encode_step");
+    let (b, image) = (&mut builder, image(preset));
+    let inputs = Inputs::new(b, &image);
+    let mut given = vec![(X, inputs.x), (T, number(b, T))];
+    if unet.inputs().any(|(name, _)| name == Y) {
+        given.push((Y, number(b, Y)));
+    }
+    let out = b.splice(UNET_PREFIX.trim_end_matches('.'), &unet, &given)?[0];
+    let eps =
+        b.at(
+            "update",
+            |b| {
+                if *b.shape(out) == image { Ok(out) } else { b.slice(out, 1, 0, preset.channels()) }
+            },
+        )?;
+    inputs.update(b, eps, None)?;
+    Ok(builder.finish().pruned())
+}
+
+/// The classifier's gradient and the update.
+fn guide(preset: &Preset, gradient: &Graph) -> Result<Graph, GraphError> {
+    let mut builder = Builder::new("guided_step");
+    let (b, image) = (&mut builder, image(preset));
+    let inputs = Inputs::new(b, &image);
+    let eps = b.input(EPS, DType::F32, image);
+    let given = [(X, inputs.x), (T, number(b, T_CLASSIFIER)), (Y, number(b, Y))];
+    let outputs = b.splice(CLASSIFIER_PREFIX.trim_end_matches('.'), gradient, &given)?;
+    let place = gradient.outputs().iter().position(|(name, _)| name == "gradient");
+    let pull = outputs[place.expect("the classifier's gradient has that output")];
+    inputs.update(b, eps, Some(pull))?;
     Ok(builder.finish().pruned())
 }

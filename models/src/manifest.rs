@@ -8,7 +8,7 @@
 //! unet.onnx                   x_t [N, C, H, W], t [N], (y [N]) -> out [N, 2C, H, W] or [N, C, H, W]; the first C channels are eps
 //! classifier_gradient.onnx    x_t [N, C, H, W], t [N], y [N] -> logits [N, K], gradient [N, C, H, W]
 //! encode_step.onnx            unet.onnx and the update of a step in one graph, see [`crate::step`]; may be absent
-//! guided_step.onnx            … and classifier_gradient.onnx; may be absent
+//! guided_step.onnx            classifier_gradient.onnx and the update; may be absent
 //! fitness.json                what images of the training cohort look like; may be absent
 //! MODEL_CARD.md
 //! ```
@@ -47,7 +47,7 @@ pub const UNET: &str = "unet.onnx";
 pub const CLASSIFIER_GRADIENT: &str = "classifier_gradient.onnx";
 /// The file name of a step of the way up: the U-Net and the update.
 pub const ENCODE_STEP: &str = "encode_step.onnx";
-/// The file name of a guided step: the U-Net, the classifier's gradient and the update.
+/// The file name of what guides a step: the classifier's gradient and the update.
 pub const GUIDED_STEP: &str = "guided_step.onnx";
 /// The file name of a network that makes images healthy in one pass.
 pub const NETWORK: &str = "network.onnx";

@@ -122,7 +122,7 @@ fn translate_by(
     Ok(translate::translate(&mut *stepper, schedule, images, options, on_step)?)
 }
 
-/// What makes the steps that these options ask for of a bundle, and its networks' schedule: steps in one graph, where the bundle
+/// What makes the steps that these options ask for of a bundle, and its networks' schedule: steps on the device, where the bundle
 /// has them, or the networks by turns.
 ///
 /// Errors: [`TranslateError`].
@@ -141,7 +141,7 @@ pub fn stepper<'a>(
 }
 
 /// What makes the steps of a bundle that translates these images to a class, and the schedule that its networks were trained on;
-/// without a guide where the bundle has none and the scale wants none. Steps in one graph are taken if `whole` ones will do.
+/// without a guide where the bundle has none and the scale wants none. Steps on the device are taken if `whole` ones will do.
 ///
 /// Errors: [`TranslateError`].
 pub(crate) fn stepper_of<'a>(

@@ -51,7 +51,8 @@ impl Spread {
     }
 }
 
-/// A report as a table: one row a choice; time of one run of each network, of a whole translation, and what of it is no network.
+/// A report as a table: one row a choice; time of one run of each network (where steps stay on the device, of a step up and of a
+/// guided one), of a whole translation, and what of it is no network.
 pub fn table(report: &Value) -> String {
     let mut rows = vec![[
         "bundle".to_owned(),
@@ -60,6 +61,7 @@ pub fn table(report: &Value) -> String {
         "batch".to_owned(),
         "network ms".to_owned(),
         "gradient ms".to_owned(),
+        "guided step ms".to_owned(),
         "s a slice".to_owned(),
         "other %".to_owned(),
         "peak MB".to_owned(),
@@ -96,7 +98,7 @@ fn numbers(values: &Value) -> Vec<f64> {
     array(values).iter().filter_map(Value::as_f64).collect()
 }
 
-fn row(choice: &Value) -> [String; 10] {
+fn row(choice: &Value) -> [String; 11] {
     let bursts = array(&choice["bursts"]);
     let batch = choice["batch"].as_f64().unwrap_or(1.0);
     let runs = |graphs: &[&str]| -> Vec<f64> {
@@ -124,8 +126,9 @@ fn row(choice: &Value) -> [String; 10] {
         word("engine"),
         format!("{}{target}", word("precision")),
         choice["batch"].to_string(),
-        cell(Spread::of(runs(&["unet", "network"])), 1.0, 1),
+        cell(Spread::of(runs(&["unet", "network", "encode_step"])), 1.0, 1),
         cell(Spread::of(runs(&["classifier_gradient"])), 1.0, 1),
+        cell(Spread::of(runs(&["guided_step"])), 1.0, 1),
         cell(each(&|burst| burst["translation_seconds"].as_f64()), 1.0 / batch, 3),
         cell(each(&other), 100.0, 1),
         cell(each(&|burst| burst["peak_bytes"].as_f64()), 1e-6, 0),

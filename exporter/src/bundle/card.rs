@@ -44,7 +44,11 @@ pub(super) fn text(
         let _ = writeln!(text, "- `{file}`: the {}, {} parameters", graph.name(), graph.param_count());
     }
     for step in steps {
-        let _ = writeln!(text, "- `{}`: a whole step in one graph, of the same parameters", step.file);
+        let _ = writeln!(
+            text,
+            "- `{}`: of a step whose images stay on the device, with the same parameters",
+            step.file
+        );
     }
     if preset.method.is_one_pass() {
         let _ = writeln!(text, "\nThe parameters are in `{WEIGHTS}` (f32); the graph points into it.");

@@ -1,4 +1,4 @@
-//! The steps of a bundle in one graph each, so that images stay on the device from the beginning of a leg to its end.
+//! The steps of a bundle as graphs, so that images stay on the device from the beginning of a leg to its end.
 
 use std::path::Path;
 
@@ -6,18 +6,13 @@ use anomalens_method::ddim::{ClassLabel, DdimError, GradientScale, NetworkError,
 use anomalens_models::graph::DType;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest};
 use anomalens_models::step::{
-    C_GRADIENT, C_PREVIOUS, C_SLOPE, C_X, COEFFICIENT_COUNT, COEFFICIENTS, PREVIOUS, SLOPE, T, T_CLASSIFIER,
-    X, X_NEXT, Y,
+    C_GRADIENT, C_PREVIOUS, C_SLOPE, C_X, COEFFICIENT_COUNT, COEFFICIENTS, EPS, PREVIOUS, SLOPE, T,
+    T_CLASSIFIER, X, X_NEXT, Y,
 };
 use ndarray::Array4;
 
 use super::{OpenError, compare, guided, image_port, port};
 use crate::engine::{Engine, EngineError, Port, StepNumbers, StepSession};
-
-/// Place of `encode_step.onnx` among the loaded graphs.
-const ENCODE: usize = 0;
-/// Place of `guided_step.onnx`.
-const GUIDED: usize = 1;
 
 /// The steps of a bundle, loaded.
 pub struct Steps {
@@ -72,11 +67,10 @@ fn ports(folder: &Path, manifest: &Manifest, file: &str) -> Result<[Vec<Port>; 2
     let image = |name: &str| image_port(name, preset, preset.channels());
     let number = |name: &str| port(name, DType::I64, &[None]);
     let coefficients = port(COEFFICIENTS, DType::F32, &[None, Some(COEFFICIENT_COUNT)]);
-    let mut inputs = vec![image(X), image(PREVIOUS), number(T), coefficients];
-    if file == GUIDED_STEP {
-        inputs.push(number(T_CLASSIFIER));
-    }
-    if file == GUIDED_STEP || guided(folder, preset)?.unet.classes.is_some() {
+    let mut inputs = vec![image(X), image(PREVIOUS), coefficients];
+    let guided_step = file == GUIDED_STEP;
+    inputs.extend(if guided_step { vec![image(EPS), number(T_CLASSIFIER)] } else { vec![number(T)] });
+    if guided_step || guided(folder, preset)?.unet.classes.is_some() {
         inputs.push(number(Y));
     }
     Ok([inputs, vec![image(X_NEXT), image(SLOPE)]])
@@ -122,7 +116,7 @@ impl Stepper for OnDevice<'_> {
             coefficients[C_GRADIENT] = (scale.get() * (1.0 - step.from_alpha_bar).sqrt()) as f32;
         }
         let numbers = StepNumbers {
-            graph: if pulled { GUIDED } else { ENCODE },
+            guided: pulled,
             t: number(step.unet.get()),
             t_classifier: number(step.classifier.get()),
             y: number(y.get()),

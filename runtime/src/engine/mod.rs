@@ -75,7 +75,8 @@ pub trait Engine: Send {
     /// Errors: [`EngineError::Model`]; [`EngineError::Device`].
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError>;
 
-    /// Loads graphs of steps, whose images stay where they are computed; `None` where the engine keeps none there.
+    /// Loads the graph of a step and, if steps are guided, that of the guidance, whose images stay where they are computed; `None`
+    /// where the engine keeps none there.
     ///
     /// Errors: [`EngineError::Model`]; [`EngineError::Device`].
     fn load_steps(&self, _graphs: &[&Path]) -> Result<Option<Box<dyn StepSession>>, EngineError> {

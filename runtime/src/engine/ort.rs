@@ -12,6 +12,7 @@ use ort::ep;
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session as OrtRun, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use tract_onnx::prelude::Framework;
 
 use super::port::{check_finite, in_order};
 use super::{Device, Engine, EngineError, EngineOptions, Library, Port, Session, StepSession, library};
@@ -26,6 +27,16 @@ pub(super) struct OrtEngine {
     options: EngineOptions,
     /// Where traces go.
     traces: Option<PathBuf>,
+}
+
+/// How a session computes on CUDA.
+#[derive(Debug, Clone, Copy, Default)]
+struct How {
+    /// Its kernels are recorded, to be started by one call.
+    recorded: bool,
+    /// Its products are of f16. ONNX Runtime keeps every convolution off the tensor cores, those of f16 too, unless it is allowed
+    /// TF32, which changes nothing of f16.
+    half: bool,
 }
 
 impl OrtEngine {
@@ -60,8 +71,8 @@ impl OrtEngine {
                 .with_device_id(
                     i32::try_from(index).map_err(|_| failed(format!("no GPU has the index {index}")))?,
                 )
-                .with_tf32(self.options.tf32)
-                .with_cuda_graph(recorded)
+                .with_tf32(self.options.tf32 || how.half)
+                .with_cuda_graph(how.recorded)
                 .build(),
         };
         let mut builder =
@@ -81,12 +92,27 @@ impl OrtEngine {
     ///
     /// Errors: [`EngineError::Model`], [`EngineError::Device`].
     fn session(&self, onnx: &Path, recorded: bool) -> Result<OrtRun, EngineError> {
-        self.builder(recorded)?.commit_from_file(onnx).map_err(|error| EngineError::Model {
+        let failed = |reason: &str| EngineError::Model {
             engine: self.describe(),
             path: onnx.to_owned(),
-            reason: error.message().to_owned(),
-        })
+            reason: reason.to_owned(),
+        };
+        let half = self.options.device != Device::Cpu && is_half(onnx);
+        let mut builder = self.builder(How { recorded, half })?;
+        if let Some(traces) = &self.traces {
+            let file = traces.join(onnx.file_stem().unwrap_or(onnx.as_os_str()));
+            builder = builder.with_profiling(file).map_err(|error| failed(error.message()))?;
+        }
+        builder.commit_from_file(onnx).map_err(|error| failed(error.message()))
     }
+}
+
+/// Whether a graph has parameters in f16; a file that cannot be read is not one.
+fn is_half(onnx: &Path) -> bool {
+    // TensorProto.DataType of the ONNX standard.
+    const FLOAT16: i32 = 10;
+    let graph = tract_onnx::onnx().proto_model_for_path(onnx).ok().and_then(|model| model.graph);
+    graph.is_some_and(|graph| graph.initializer.iter().any(|tensor| tensor.data_type == FLOAT16))
 }
 
 impl Engine for OrtEngine {

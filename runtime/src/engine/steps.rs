@@ -1,4 +1,4 @@
-//! Steps in one graph whose images stay where they are computed: one call a step, and nothing but a few numbers goes in.
+//! Steps whose images stay where they are computed: a call or two a step, and nothing but a few numbers goes in.
 
 use anomalens_models::step::COEFFICIENT_COUNT;
 use ndarray::Array4;
@@ -8,8 +8,8 @@ use super::{EngineError, Port};
 /// What a step is told, the same for every image; see [`anomalens_models::step`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepNumbers {
-    /// Which of the loaded graphs makes it.
-    pub graph: usize,
+    /// Whether the second of the loaded graphs guides what the first makes.
+    pub guided: bool,
     /// What the U-Net is told of the noise.
     pub t: i64,
     /// What the classifier is told of it.
@@ -41,7 +41,7 @@ pub trait StepSession: Send {
     /// Errors: [`EngineError::Run`], [`EngineError::NotFinite`].
     fn images(&mut self) -> Result<Array4<f32>, EngineError>;
 
-    /// How steps are made, in words, e.g. `steps in one graph, CUDA graphs`.
+    /// How steps are made, in words, e.g. `steps on the device, CUDA graphs`.
     fn describe(&self) -> String;
 
     /// What a person should know of it, each said once: a recording that was refused, for instance.

@@ -1,9 +1,9 @@
-//! Steps in one graph on ONNX Runtime: images, slopes and numbers lie in tensors that are allocated once on the device and
-//! bound to every graph.
+//! Steps on ONNX Runtime: images, slopes and numbers lie in tensors that are allocated once on the device and bound to the graphs.
 //!
 //! ```text
 //! host: t, y, coefficients ──(when they change)──> device
-//! device: x, previous ──> encode_step or guided_step ──> x_next, slope;   x <─ x_next;   previous <─ slope, where it is wanted
+//! device: x, previous ──> encode_step ──> x_next, eps ──(guided)──> guided_step ──> x_next, slope
+//!         x <─ x_next;   previous <─ eps or slope, where it is wanted
 //! ```
 //!
 //! On CUDA the kernels of a graph are recorded in the first step (a CUDA graph) and started by one call from the second on.
@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 
 use anomalens_models::step::{
-    C_PREVIOUS, COEFFICIENT_COUNT, COEFFICIENTS, PREVIOUS, SLOPE, T, T_CLASSIFIER, X, X_NEXT, Y,
+    C_PREVIOUS, COEFFICIENT_COUNT, COEFFICIENTS, EPS, PREVIOUS, SLOPE, T, T_CLASSIFIER, X, X_NEXT, Y,
 };
 use ndarray::{Array1, Array2, Array4, Axis, Ix4, Slice, concatenate};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
@@ -25,6 +25,13 @@ use super::{OrtEngine, port};
 use crate::engine::port::check_finite;
 use crate::engine::steps::{StepNumbers, StepSession};
 use crate::engine::{Device, Engine, EngineError, Port, graph_name};
+
+/// Place of `encode_step.onnx` among the graphs.
+const ENCODE: usize = 0;
+/// Place of `guided_step.onnx`.
+const GUIDED: usize = 1;
+/// With these the first graph of a guided step moves nothing.
+const STILL: [f32; COEFFICIENT_COUNT] = [0.0; COEFFICIENT_COUNT];
 
 /// ONNX Runtime's key of a run option: the number of the recording that a run makes or repeats.
 const RECORDING: &str = "gpu_graph_id";
@@ -56,14 +63,18 @@ struct Resident {
     capacity: usize,
     x: Tensor<f32>,
     x_next: Tensor<f32>,
+    /// The slope of a step that is not guided, or ε of one that is.
+    eps: Tensor<f32>,
+    /// The slope of a guided step.
     slope: Tensor<f32>,
     previous: Tensor<f32>,
-    coefficients: Tensor<f32>,
+    /// Of each graph.
+    coefficients: [Tensor<f32>; 2],
     t: Tensor<i64>,
     t_classifier: Tensor<i64>,
     y: Tensor<i64>,
-    /// What the numbers on the device are.
-    told: Option<StepNumbers>,
+    /// The numbers of the last step, and the coefficients of each graph, as they are on the device.
+    told: Option<(StepNumbers, [[f32; COEFFICIENT_COUNT]; 2])>,
     /// Of each graph that is recorded, once it has been used.
     bindings: Vec<Option<(IoBinding, RunOptions)>>,
 }
@@ -109,14 +120,16 @@ impl OrtSteps {
         let capacity = shape.0;
         let image = || Tensor::<f32>::new(&allocator, [shape.0, shape.1, shape.2, shape.3]);
         let number = || Tensor::<i64>::new(&allocator, [capacity]);
+        let coefficients = || Tensor::<f32>::new(&allocator, [capacity, COEFFICIENT_COUNT]);
         Ok(Resident {
             images: capacity,
             capacity,
             x: image()?,
             x_next: image()?,
+            eps: image()?,
             slope: image()?,
             previous: image()?,
-            coefficients: Tensor::<f32>::new(&allocator, [capacity, COEFFICIENT_COUNT])?,
+            coefficients: [coefficients()?, coefficients()?],
             t: number()?,
             t_classifier: number()?,
             y: number()?,
@@ -150,7 +163,7 @@ impl OrtSteps {
         self.resident.as_mut().ok_or_else(no_images)?.tell(numbers)
     }
 
-    /// Makes a step by a graph, and records it if that is wanted.
+    /// Runs a graph, and records it if that is wanted.
     fn run(&mut self, graph: usize) -> ort::Result<()> {
         let resident = self.resident.as_mut().ok_or_else(no_images)?;
         let Graph { session, inputs, outputs, recorded, .. } = &mut self.graphs[graph];
@@ -162,12 +175,37 @@ impl OrtSteps {
                     self.recordings += 1;
                     options.set(RECORDING, self.recordings.to_string())?;
                 }
-                (resident.bind(session, inputs, outputs)?, options)
+                (resident.bind(graph, session, inputs, outputs)?, options)
             }
         };
         session.run_binding_with_options(&binding, &options)?;
         // What a node on the processor takes is copied when it is bound, so only where there is none may a binding be kept.
         resident.bindings[graph] = recorded.then_some((binding, options));
+        Ok(())
+    }
+
+    /// The same; where a recording fails, once more without.
+    fn make(&mut self, graph: usize) -> Result<(), EngineError> {
+        let Err(error) = self.run(graph) else { return Ok(()) };
+        let Graph { name, path, recorded, .. } = &self.graphs[graph];
+        let why = EngineError::failed(self.engine.describe(), name.clone(), error.message());
+        if !recorded || matches!(why, EngineError::OutOfMemory { .. }) {
+            self.resident = None;
+            return Err(why);
+        }
+        // The inputs are as they were.
+        self.notes.push(unrecorded(name, &why));
+        let path = path.clone();
+        if let Some(resident) = &mut self.resident {
+            resident.bindings[graph] = None;
+        }
+        self.graphs[graph] = Graph::load(&self.engine, &path, false)?;
+        self.run(graph).map_err(|error| self.failed(graph, &error))
+    }
+
+    /// What was made is the image now.
+    fn advance(&mut self) -> ort::Result<()> {
+        let resident = self.resident.as_mut().ok_or_else(no_images)?;
         resident.x_next.copy_into(&mut resident.x)
     }
 
@@ -188,22 +226,13 @@ impl StepSession for OrtSteps {
     }
 
     fn step(&mut self, numbers: &StepNumbers) -> Result<(), EngineError> {
-        self.tell(numbers).map_err(|error| self.failed(numbers.graph, &error))?;
-        let Err(error) = self.run(numbers.graph) else { return Ok(()) };
-        let graph = &self.graphs[numbers.graph];
-        let why = EngineError::failed(self.engine.describe(), graph.name.clone(), error.message());
-        if !graph.recorded || matches!(why, EngineError::OutOfMemory { .. }) {
-            self.resident = None;
-            return Err(why);
+        let last = if numbers.guided { GUIDED } else { ENCODE };
+        self.tell(numbers).map_err(|error| self.failed(last, &error))?;
+        self.make(ENCODE)?;
+        if numbers.guided {
+            self.make(GUIDED)?;
         }
-        // A step's inputs are as they were, so it is made once more, without recording.
-        self.notes.push(unrecorded(&graph.name, &why));
-        let path = graph.path.clone();
-        if let Some(resident) = &mut self.resident {
-            resident.bindings[numbers.graph] = None;
-        }
-        self.graphs[numbers.graph] = Graph::load(&self.engine, &path, false)?;
-        self.run(numbers.graph).map_err(|error| self.failed(numbers.graph, &error))
+        self.advance().map_err(|error| self.failed(last, &error))
     }
 
     fn images(&mut self) -> Result<Array4<f32>, EngineError> {
@@ -224,9 +253,9 @@ impl StepSession for OrtSteps {
     fn describe(&self) -> String {
         let recorded = self.graphs.iter().filter(|graph| graph.recorded).count();
         match recorded {
-            0 => "steps in one graph".to_owned(),
-            _ if recorded == self.graphs.len() => "steps in one graph, CUDA graphs".to_owned(),
-            _ => format!("steps in one graph, {recorded} of {} as CUDA graphs", self.graphs.len()),
+            0 => "steps on the device".to_owned(),
+            _ if recorded == self.graphs.len() => "steps on the device, CUDA graphs".to_owned(),
+            _ => format!("steps on the device, {recorded} of {} graphs as CUDA graphs", self.graphs.len()),
         }
     }
 
@@ -253,38 +282,55 @@ impl Resident {
     /// Brings the numbers that have changed to the device, and the last slope where it is wanted.
     fn tell(&mut self, numbers: &StepNumbers) -> ort::Result<()> {
         let told = self.told.take();
-        let filled = |value: i64| Array1::from_elem(self.capacity, value);
-        let differs = |of: fn(&StepNumbers) -> i64| told.as_ref().is_none_or(|told| of(told) != of(numbers));
-        if differs(|n| n.t) {
-            Tensor::from_array(filled(numbers.t))?.copy_into(&mut self.t)?;
+        let capacity = self.capacity;
+        let differs =
+            |of: fn(&StepNumbers) -> i64| told.as_ref().is_none_or(|(told, _)| of(told) != of(numbers));
+        for (to, of) in [
+            (&mut self.t, (|n| n.t) as fn(&StepNumbers) -> i64),
+            (&mut self.t_classifier, |n| n.t_classifier),
+            (&mut self.y, |n| n.y),
+        ] {
+            if differs(of) {
+                Tensor::from_array(Array1::from_elem(capacity, of(numbers)))?.copy_into(to)?;
+            }
         }
-        if differs(|n| n.t_classifier) {
-            Tensor::from_array(filled(numbers.t_classifier))?.copy_into(&mut self.t_classifier)?;
+        // Those of a graph that does not run stay what they are.
+        let before = told.map(|(_, coefficients)| coefficients);
+        let guided = before.map_or(STILL, |before| before[GUIDED]);
+        let coefficients = match numbers.guided {
+            true => [STILL, numbers.coefficients],
+            false => [numbers.coefficients, guided],
+        };
+        for (graph, to) in self.coefficients.iter_mut().enumerate() {
+            let row = coefficients[graph];
+            if before.is_none_or(|before| before[graph] != row) {
+                let rows = Array2::from_shape_fn((capacity, COEFFICIENT_COUNT), |(_, place)| row[place]);
+                Tensor::from_array(rows)?.copy_into(to)?;
+            }
         }
-        if differs(|n| n.y) {
-            Tensor::from_array(filled(numbers.y))?.copy_into(&mut self.y)?;
+        if let (Some((last, _)), true) = (told, numbers.coefficients[C_PREVIOUS] != 0.0) {
+            let slope = if last.guided { &self.slope } else { &self.eps };
+            slope.copy_into(&mut self.previous)?;
         }
-        if told.is_none_or(|told| told.coefficients != numbers.coefficients) {
-            let rows = Array2::from_shape_fn((self.capacity, COEFFICIENT_COUNT), |(_, place)| {
-                numbers.coefficients[place]
-            });
-            Tensor::from_array(rows)?.copy_into(&mut self.coefficients)?;
-        }
-        if numbers.coefficients[C_PREVIOUS] != 0.0 {
-            self.slope.copy_into(&mut self.previous)?;
-        }
-        self.told = Some(*numbers);
+        self.told = Some((*numbers, coefficients));
         Ok(())
     }
 
     /// What a graph takes and gives, by name.
-    fn bind(&mut self, session: &OrtRun, inputs: &[Port], outputs: &[Port]) -> ort::Result<IoBinding> {
+    fn bind(
+        &mut self,
+        graph: usize,
+        session: &OrtRun,
+        inputs: &[Port],
+        outputs: &[Port],
+    ) -> ort::Result<IoBinding> {
         let mut binding = session.create_binding()?;
         for Port { name, .. } in inputs {
             match name.as_str() {
                 X => binding.bind_input(name, &self.x)?,
                 PREVIOUS => binding.bind_input(name, &self.previous)?,
-                COEFFICIENTS => binding.bind_input(name, &self.coefficients)?,
+                COEFFICIENTS => binding.bind_input(name, &self.coefficients[graph])?,
+                EPS => binding.bind_input(name, &self.eps)?,
                 T => binding.bind_input(name, &self.t)?,
                 T_CLASSIFIER => binding.bind_input(name, &self.t_classifier)?,
                 Y => binding.bind_input(name, &self.y)?,
@@ -294,6 +340,7 @@ impl Resident {
         for Port { name, .. } in outputs {
             match name.as_str() {
                 X_NEXT => binding.bind_output(name, &mut self.x_next)?,
+                SLOPE if graph == ENCODE => binding.bind_output(name, &mut self.eps)?,
                 SLOPE => binding.bind_output(name, &mut self.slope)?,
                 other => return Err(ort::Error::new(format!("no step has an output '{other}'"))),
             }
