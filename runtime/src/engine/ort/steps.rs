@@ -64,7 +64,7 @@ struct Resident {
     y: Tensor<i64>,
     /// What the numbers on the device are.
     told: Option<StepNumbers>,
-    /// Of each graph, once it has been used.
+    /// Of each graph that is recorded, once it has been used.
     bindings: Vec<Option<(IoBinding, RunOptions)>>,
 }
 
@@ -154,17 +154,20 @@ impl OrtSteps {
     fn run(&mut self, graph: usize) -> ort::Result<()> {
         let resident = self.resident.as_mut().ok_or_else(no_images)?;
         let Graph { session, inputs, outputs, recorded, .. } = &mut self.graphs[graph];
-        if resident.bindings[graph].is_none() {
-            let mut options = RunOptions::new()?;
-            if *recorded {
-                self.recordings += 1;
-                options.set(RECORDING, self.recordings.to_string())?;
+        let (binding, options) = match resident.bindings[graph].take() {
+            Some(bound) => bound,
+            None => {
+                let mut options = RunOptions::new()?;
+                if *recorded {
+                    self.recordings += 1;
+                    options.set(RECORDING, self.recordings.to_string())?;
+                }
+                (resident.bind(session, inputs, outputs)?, options)
             }
-            let binding = resident.bind(session, inputs, outputs)?;
-            resident.bindings[graph] = Some((binding, options));
-        }
-        let (binding, options) = resident.bindings[graph].as_ref().expect("bound by the lines above");
-        session.run_binding_with_options(binding, options)?;
+        };
+        session.run_binding_with_options(&binding, &options)?;
+        // What a node on the processor takes is copied when it is bound, so only where there is none may a binding be kept.
+        resident.bindings[graph] = recorded.then_some((binding, options));
         resident.x_next.copy_into(&mut resident.x)
     }
 
