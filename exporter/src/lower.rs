@@ -5,7 +5,7 @@
 //! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`) |
 //! | `ort-cuda` | ONNX Runtime's CUDA provider | channels last, group norms fused (`cuda`); what needs neither as above |
 //!
-//! Opset 21, IR 10; every value has a name that says where in the network it stands, and a shape with the batch as the
+//! Opset 21 (18 for `ort-cuda`), IR 10; every value has a name that says where in the network it stands, and a shape with the batch as the
 //! one symbolic dimension. Parameters are not copied: they point into the bundle's weights file (external data). Inputs
 //! and outputs are f32 with the channels first, whatever stands between (`form`, `precision`).
 
@@ -28,7 +28,7 @@ use crate::target::Target;
 use form::{Form, element_type};
 use precision::Rule;
 
-/// ONNX operator set of every model.
+/// ONNX operator set of portable models.
 pub const OPSET: i64 = 21;
 /// ONNX file format of every model.
 pub const IR_VERSION: i64 = 10;
@@ -124,7 +124,7 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
         ir_version: Some(IR_VERSION),
         opset_import: match target {
             Target::Portable => vec![opset("", OPSET)],
-            Target::OrtCuda => vec![opset("", OPSET), opset(cuda::DOMAIN, cuda::DOMAIN_VERSION)],
+            Target::OrtCuda => vec![opset("", cuda::OPSET), opset(cuda::DOMAIN, cuda::DOMAIN_VERSION)],
         },
         producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),

@@ -18,8 +18,8 @@ use crate::gate::Subject;
 use crate::gradient::{GradientError, classifier_gradient};
 use crate::target::Target;
 
-/// The scope of a step's graph that is lowered as portable f32, whatever the U-Net is.
-pub const PLAIN: &[&str] = &["update"];
+/// The scopes of a step's graph that are lowered as portable f32, whatever the U-Net is.
+pub const PLAIN: &[&str] = &["classifier", "update"];
 
 /// One of the steps of a preset.
 pub struct Step {
@@ -68,10 +68,9 @@ impl Step {
         precision: Precision,
     ) -> Subject<'a> {
         let &Self { ref graph, file, classes, timesteps } = self;
-        let (target, precision, plain) = match file {
-            ENCODE_STEP => (target, precision, PLAIN),
-            _ => (Target::Portable, Precision::F32, &[][..]),
-        };
+        // What guides is plain throughout.
+        let precision = if file == ENCODE_STEP { precision } else { Precision::F32 };
+        let plain = PLAIN;
         Subject { file, graph, params, prefix: "", timesteps, classes, target, precision, plain }
     }
 }

@@ -10,7 +10,9 @@ use anomalens_exporter::gate::{self, Gate, GateError, Subject, Written};
 use anomalens_exporter::onnx::{ModelProto, NodeProto};
 use anomalens_exporter::target::Target;
 use anomalens_models::graph::Graph;
-use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest, UNET, Verification, WEIGHTS};
+use anomalens_models::manifest::{
+    CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest, UNET, Verification, WEIGHTS,
+};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::{Precision, RandomWeights, UNET_PREFIX, WeightsWriter};
@@ -263,4 +265,57 @@ fn a_person_is_told_how_to_verify_elsewhere() {
     assert!(text.contains("unverified") && text.contains(&way_out), "{text}");
     let card = std::fs::read_to_string(folder.join("MODEL_CARD.md")).unwrap();
     assert!(card.contains("imported back vs reference") && card.contains("`ort-cuda`"), "{card}");
+}
+
+/// Operators that ONNX Runtime's CUDA provider has kernels for as they are in operator set 18 (its docs/OperatorKernels.md), in
+/// f32 and f16.
+const WITH_KERNELS: [&str; 28] = [
+    "Add",
+    "AveragePool",
+    "Cast",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Cos",
+    "Div",
+    "Expand",
+    "Gather",
+    "Gemm",
+    "InstanceNormalization",
+    "MatMul",
+    "Mul",
+    "OneHot",
+    "Pad",
+    "ReduceMean",
+    "ReduceSum",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Sqrt",
+    "Sub",
+    "Transpose",
+    // ONNX Runtime's own.
+    "NhwcConv",
+];
+
+#[test]
+fn whole_steps_have_a_kernel_for_each_node() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("bundle");
+    bundle(&load("tiny"), true, Target::OrtCuda, Precision::F16, &folder);
+    for file in [UNET, ENCODE_STEP, GUIDED_STEP] {
+        let model = ModelProto::decode(std::fs::read(folder.join(file)).unwrap().as_slice()).unwrap();
+        let sets: Vec<_> = model.opset_import.iter().map(|o| (o.domain(), o.version())).collect();
+        assert_eq!(sets, [("", 18), ("com.microsoft", 1)], "{file}");
+        let nodes = &model.graph.as_ref().unwrap().node;
+        let strange: Vec<_> = nodes
+            .iter()
+            .map(NodeProto::op_type)
+            .filter(|op| !WITH_KERNELS.contains(op) && !["GroupNorm", "SkipGroupNorm"].contains(op))
+            .collect();
+        assert!(strange.is_empty(), "{file}: {strange:?}");
+    }
 }

@@ -25,6 +25,10 @@ use super::{Lowered, is_within, ops};
 pub(super) const DOMAIN: &str = "com.microsoft";
 /// Its version.
 pub(super) const DOMAIN_VERSION: i64 = 1;
+/// ONNX operator set: the newest that every version of the provider has all kernels for. Its kernels are registered for one version
+/// of an operator each, and those of `Pad` for sets 19 to 21 came late (microsoft/onnxruntime issue 26393); without one a node goes
+/// to the processor, and a whole step could not be recorded. What is written means the same in both sets.
+pub(super) const OPSET: i64 = 18;
 /// The most groups that the kernel takes in every version of ONNX Runtime that has it.
 const MOST_GROUPS: usize = 32;
 
