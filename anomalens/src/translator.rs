@@ -322,6 +322,11 @@ impl Translator {
         self.approach.method()
     }
 
+    /// What runs the graphs, in words.
+    pub fn engine(&self) -> &str {
+        &self.bundle.engine
+    }
+
     /// Makes the maps of images of the network's size. `on_step` is told where the work is, and how many steps of how many are done.
     ///
     /// Errors: [`Interrupted`], if a person has stopped the program; those of the method.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anomalens_runtime::engine::{Device, EngineChoice};
 use clap::Args;
 
-use crate::args::StepCount;
+use crate::args::PathArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +15,9 @@ Examples:
     anomalens bench brats --steps 3
   Where the time of each network goes, operator by operator, and a trace for ui.perfetto.dev:
     anomalens bench brats --steps 3 --engine ort --profile trace
+  The paper's own steps beside the bundle's:
+    anomalens bench models/demo --exact --rounds 1
+    anomalens bench models/demo --rounds 1
   For a program to read:
     anomalens bench models/demo --json figures.json
 
@@ -39,12 +42,9 @@ pub struct BenchArgs {
     /// Images given to the networks at once, with commas between
     #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "1")]
     pub batch: Vec<usize>,
-    /// N steps a loop; or "every" for every level [default: the bundle's]
-    #[arg(long, value_name = "N")]
-    pub steps: Option<StepCount>,
-    /// P, the spacing of the steps [default: 1 with --steps, else the bundle's]
-    #[arg(long, value_name = "P")]
-    pub spacing: Option<f64>,
+    /// Which steps are made, and how.
+    #[command(flatten)]
+    pub path: PathArgs,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

@@ -6,7 +6,7 @@ use anomalens_method::translate::Options;
 use anomalens_models::image::{ImageError, UnitImage};
 use anomalens_models::manifest::Manifest;
 use anomalens_models::preset::Preset;
-use anomalens_runtime::engine::{self, Engine, EngineOptions};
+use anomalens_runtime::engine::{self, EngineOptions};
 use anyhow::Result;
 use ndarray::Array3;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub fn run(args: &BenchArgs) -> Result<Value> {
         .map(|(graph, times)| (graph.clone(), times.iter().map(milliseconds).collect::<Vec<_>>().into()))
         .collect();
     Ok(json!({
-        "engine": engine.describe(),
+        "engine": translator.engine(),
         "target": manifest.target,
         "precision": manifest.precision,
         "settings": settings.into_iter().map(|(name, value)| (name, value.into())).collect::<serde_json::Map<_, _>>(),
@@ -68,15 +68,14 @@ pub fn run(args: &BenchArgs) -> Result<Value> {
 fn approach(args: &BenchArgs, manifest: &Manifest) -> Result<Approach> {
     let batch = args.batch[0];
     if let Some(one_pass) = OnePass::of(&manifest.preset, batch) {
-        let given = [("--steps", args.steps.is_some()), ("--spacing", args.spacing.is_some())];
-        return match given.into_iter().find(|(_, given)| *given) {
-            Some((name, _)) => Err(one_pass.refuses(name)),
+        return match args.path.given().next() {
+            Some(name) => Err(one_pass.refuses(name)),
             None => Ok(Approach::OnePass(one_pass)),
         };
     }
     let mut options = Options::defaults(&manifest.preset)?;
     options.batch = batch;
-    options.steps = options::steps(args.steps, args.spacing, &options)?;
+    options::path(&args.path, &mut options)?;
     Ok(Approach::Guided(options))
 }
 

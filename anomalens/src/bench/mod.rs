@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub use args::BenchArgs;
 
 use crate::TOOL;
-use crate::args::StepCount;
+use crate::args::{PathArgs, StepCount};
 use crate::failure::{Outcome, Usage};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -132,6 +132,22 @@ fn profile(args: &BenchArgs, configs: &[Config], folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The options of a path, as a command line has them.
+fn path(args: &PathArgs) -> Vec<String> {
+    let steps = args.steps.map(|steps| match steps {
+        StepCount::Every => "every".to_owned(),
+        StepCount::Count(n) => n.to_string(),
+    });
+    let given = [
+        ("--steps", steps),
+        ("--spacing", args.spacing.map(|p| p.to_string())),
+        ("--solver", args.solver.map(|solver| solver.to_string())),
+        ("--guidance-interval", args.guidance_interval.map(|interval| interval.to_string())),
+    ];
+    let pairs = given.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
+    pairs.flatten().chain(args.exact.then(|| "--exact".to_owned())).collect()
+}
+
 /// One measurement, by this program in a process of its own.
 ///
 /// Errors: what it said.
@@ -142,23 +158,9 @@ fn child(args: &BenchArgs, config: &Config, profile: Option<&Path>) -> Result<Va
     command.arg("bench").arg(&config.bundle).arg("--burst");
     command.args(["--engine", &config.engine.to_string(), "--device", &config.device.to_string()]);
     command.args(["--batch", &config.batch.to_string()]);
-    if let Some(steps) = args.steps {
-        command.args([
-            "--steps",
-            &match steps {
-                StepCount::Every => "every".to_owned(),
-                StepCount::Count(n) => n.to_string(),
-            },
-        ]);
-    }
-    let numbers = [
-        ("--spacing", args.spacing.map(|p| p.to_string())),
-        ("--threads", args.threads.map(|n| n.to_string())),
-    ];
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            command.args([name, &number]);
-        }
+    command.args(path(&args.path));
+    if let Some(threads) = args.threads {
+        command.args(["--threads", &threads.to_string()]);
     }
     command
         .args([("--tf32", args.tf32), ("--unverified", args.unverified)].iter().filter(|f| f.1).map(|f| f.0));
@@ -168,8 +170,9 @@ fn child(args: &BenchArgs, config: &Config, profile: Option<&Path>) -> Result<Va
     let output =
         command.stdin(Stdio::null()).stderr(Stdio::piped()).output().context("starting a measurement")?;
     interrupt::check()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().filter(|line| line.starts_with("note: ")).for_each(|note| eprintln!("{note}"));
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
         let told = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
         let error = anyhow!("{}", told.unwrap_or(text.trim()).to_owned());
         return Err(if output.status.code() == Some(2) { Usage::new(error).into() } else { error });
