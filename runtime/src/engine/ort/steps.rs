@@ -202,7 +202,11 @@ impl StepSession for OrtSteps {
         if let Some(resident) = &mut self.resident {
             resident.bindings[numbers.graph] = None;
         }
-        self.graphs[numbers.graph] = Graph::load(&self.engine, &path, false)?;
+        let refused =
+            std::mem::replace(&mut self.graphs[numbers.graph], Graph::load(&self.engine, &path, false)?);
+        // A session that is dropped while CUDA still takes it to be recording ends the process (microsoft/onnxruntime pull request
+        // 32081): better its memory is lost.
+        std::mem::forget(refused);
         self.run(numbers.graph).map_err(|error| self.failed(numbers.graph, &error))
     }
 
