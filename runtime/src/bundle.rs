@@ -180,7 +180,8 @@ impl Bundle {
             Networks::Guided(GuidedPair { steps: Some(steps), .. }) => Some(steps.describe()),
             Networks::Guided(_) | Networks::OnePass(_) => None,
         };
-        let engine = [Some(engine.describe()), steps].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let notes: Vec<String> = steps.into_iter().collect();
+        let engine = [&[engine.describe()], &notes[..]].concat().join(", ");
         Ok(Self {
             folder: folder.to_owned(),
             hash: Manifest::bundle_hash(folder)?,
@@ -188,12 +189,12 @@ impl Bundle {
             manifest,
             engine,
             largest_batch: None,
-            notes: Vec::new(),
+            notes,
         })
     }
 
-    /// What a person should know of how the networks run on this machine, each said once: a batch that was too large for the
-    /// memory, a CUDA graph that was refused.
+    /// What a person should know of how the networks run on this machine, each said once: whether steps are made in one
+    /// graph, a CUDA graph that was refused, a batch that was too large for the memory.
     pub fn notes(&mut self) -> Vec<String> {
         let mut notes = std::mem::take(&mut self.notes);
         if let Networks::Guided(GuidedPair { steps: Some(steps), .. }) = &mut self.networks {

@@ -199,7 +199,10 @@ impl OrtSteps {
         if let Some(resident) = &mut self.resident {
             resident.bindings[graph] = None;
         }
-        self.graphs[graph] = Graph::load(&self.engine, &path, false)?;
+        let refused = std::mem::replace(&mut self.graphs[graph], Graph::load(&self.engine, &path, false)?);
+        // A session that is dropped while CUDA still takes it to be recording ends the process (microsoft/onnxruntime pull request
+        // 32081): better its memory is lost.
+        std::mem::forget(refused);
         self.run(graph).map_err(|error| self.failed(graph, &error))
     }
 
