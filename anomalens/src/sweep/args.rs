@@ -17,6 +17,9 @@ Examples:
   The second of three parts, each on a machine of its own; `anomalens merge` scores them:
     anomalens sweep cohort --bundle brats --out part-2 --levels 250,500 --scales 10,100 --shard 2/3
 
+--steps are those of the loop to the largest level, a lower one makes those below it; by default so many that a loop has as many
+as the bundle's own on the average.
+
 Interrupted or killed, it keeps what is finished: the same command goes on from there.
 
 Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
@@ -27,6 +30,9 @@ Examples:
     anomalens roundtrip cohort --bundle brats --out trips --levels 100,200,300,400,500
   The same without an error of long steps:
     anomalens roundtrip cohort --bundle brats --out exact --levels 100,300,500 --steps every --limit 8
+
+--steps are those of the loop to the largest level, a lower one makes those below it; by default so many that a loop has as many
+as the bundle's own on the average.
 
 Interrupted or killed, it keeps what is finished: the same command goes on from there.
 

@@ -142,12 +142,12 @@ mod tests {
 
     #[test]
     fn by_default_a_loop_has_as_many_steps_as_the_bundles_on_the_average() {
-        // The bundle makes 49, at the levels L (j/49)^2. 55 to level 500 are 57 with the stops at 300 and 400.
+        // The bundle makes 25, at the levels L (j/25)^1.5. 29 to level 500, of which one is 400, are 30 with the stop at 300.
         let found = steps(&layout(&["--levels", "500,300,400", "--scales", "10"]).unwrap());
-        assert_eq!(found, [43, 51, 57]);
-        assert_eq!(steps(&layout(&["--levels", "500", "--scales", "10"]).unwrap()), [49]);
-        // A small level has no more steps than levels.
-        assert_eq!(steps(&layout(&["--levels", "5,500", "--scales", "10"]).unwrap()), [5, 89]);
+        assert_eq!(found, [21, 26, 30]);
+        assert_eq!(steps(&layout(&["--levels", "500", "--scales", "10"]).unwrap()), [25]);
+        // A small level has few of the steps, and never more than levels.
+        assert_eq!(steps(&layout(&["--levels", "5,500", "--scales", "10"]).unwrap()), [3, 49]);
         assert_eq!(steps(&layout(&["--levels", "3", "--scales", "10"]).unwrap()), [3]);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! configs/metadata.json     what goes in and out, by MONAI's specification
-//!         inference.json    Algorithm 1: image.npy -> healthy.npy, anomaly_map.npy
+//!         inference.json    the method: image.npy -> healthy.npy, anomaly_map.npy
 //! models/                   the bundle's graphs and weights
 //! docs/README.md            how to run it; the model card
 //!      manifest.json        of the bundle

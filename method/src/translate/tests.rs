@@ -217,9 +217,10 @@ fn defaults_are_the_presets() {
     let defaults = Options::defaults(&preset).unwrap();
     assert_eq!(defaults, Options { scale: GradientScale::new(100.0).unwrap(), ..options(50, 0.0) });
     let defaults = Options::defaults(&Preset::load("demo").unwrap()).unwrap();
-    assert_eq!(defaults.steps, Steps::Spaced { n: 49, spacing: 2.0 });
+    assert_eq!(defaults.steps, Steps::Spaced { n: 25, spacing: 1.5 });
+    assert_eq!(defaults.solver, Solver::Ab2);
     let plan = defaults.plan(&linear1000()).unwrap();
     let levels: Vec<_> = plan.encode()[..4].iter().map(|step| step.to.get()).collect();
-    // round(500 (j/49)^2) = 0, 1, 2, 3: the first would stand still.
-    assert_eq!((plan.encode().len(), levels), (49, vec![1, 2, 3, 4]));
+    // round(500 (j/25)^1.5).
+    assert_eq!((plan.encode().len(), levels), (25, vec![4, 11, 21, 32]));
 }

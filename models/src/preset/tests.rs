@@ -31,7 +31,8 @@ fn every_builtin_preset_loads_under_its_name() {
     }
     let demo = Preset::load("demo").unwrap();
     assert_eq!((demo.image.size, demo.channels()), (64, 4));
-    assert_eq!(steps(&demo), (Some(49), 2.0));
+    assert_eq!(steps(&demo), (Some(25), 1.5));
+    assert_eq!(demo.guided().unwrap().translate.solver, Solver::Ab2);
 }
 
 #[test]
