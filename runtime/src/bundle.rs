@@ -151,7 +151,7 @@ fn unverified(folder: &Path, manifest: &Manifest) -> OpenError {
 }
 
 impl Bundle {
-    /// Opens a bundle: manifest, every file's hash, then the graphs and their inputs and outputs. A bundle that no
+    /// Opens a bundle: manifest, every file's hash, the graphs and their inputs and outputs. A bundle that no
     /// parity gate has passed is refused unless `allow_unverified`; one for another engine is refused always.
     ///
     /// Errors: [`OpenError`].
@@ -166,15 +166,30 @@ impl Bundle {
             let (bundle, engine) = (folder.to_owned(), engine.describe());
             return Err(OpenError::Target { bundle, target, precision, engine });
         }
-        manifest.check_files(folder)?;
+        if !manifest.sizes_fit(folder) {
+            manifest.check_files(folder)?;
+        }
+        let (checked, networks) =
+            at_once(|| manifest.check_files(folder), || Networks::load(folder, &manifest, engine));
+        // A changed file is the cause of whatever its graphs are refused for.
+        checked?;
         Ok(Self {
             folder: folder.to_owned(),
             hash: Manifest::bundle_hash(folder)?,
-            networks: Networks::load(folder, &manifest, engine)?,
+            networks: networks?,
             manifest,
             engine: engine.describe(),
         })
     }
+}
+
+/// Two things, each in a thread: opening a bundle is work for as many cores as there are.
+fn at_once<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let a = scope.spawn(a);
+        let b = b();
+        (a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), b)
+    })
 }
 
 impl Networks {
@@ -185,11 +200,12 @@ impl Networks {
             Method::Guided(guided) => {
                 let schedule = Schedule::new(&guided.schedule)
                     .map_err(|source| OpenError::Schedule { bundle, source })?;
-                let unet = manifest.has(UNET).then(|| Unet::load(folder, preset, engine)).transpose()?;
-                let classifier = manifest.has(CLASSIFIER_GRADIENT);
-                let classifier =
-                    classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose()?;
-                Ok(Self::Guided(GuidedPair { schedule, unet, classifier }))
+                let (unet, classifier) = (manifest.has(UNET), manifest.has(CLASSIFIER_GRADIENT));
+                let (unet, classifier) = at_once(
+                    || unet.then(|| Unet::load(folder, preset, engine)).transpose(),
+                    || classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose(),
+                );
+                Ok(Self::Guided(GuidedPair { schedule, unet: unet?, classifier: classifier? }))
             }
             Method::Vae(_) | Method::FixedPointGan(_) => {
                 if !manifest.has(NETWORK) {
