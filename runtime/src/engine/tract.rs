@@ -149,9 +149,20 @@ impl TractSession {
 
     fn compute(&mut self, inputs: &[&Tensor]) -> TractResult<Vec<ArrayD<f32>>> {
         let plan = self.compiled(inputs)?;
-        let values = inputs.iter().map(|tensor| value(tensor)).collect();
-        let results = multithread_tract_scope(self.executor.clone(), || plan.run(values))?;
-        results.iter().map(|result| Ok(result.to_plain_array_view::<f32>()?.into_owned())).collect()
+        on_threads(&self.executor, || {
+            let results = plan.run(inputs.iter().map(|tensor| value(tensor)).collect())?;
+            results.iter().map(|result| Ok(result.to_plain_array_view::<f32>()?.into_owned())).collect()
+        })
+    }
+}
+
+/// Runs `f` on tract's threads, and where it divides its work, among these.
+fn on_threads<R: Send>(executor: &Executor, f: impl FnOnce() -> R + Send) -> R {
+    let divided = || multithread_tract_scope(executor.clone(), f);
+    match executor {
+        // From a thread of the pool, which takes part: from outside, each operator would wake the pool and wait for it.
+        Executor::MultiThread(pool) => pool.install(divided),
+        Executor::SingleThread | Executor::RayonGlobal => divided(),
     }
 }
 
