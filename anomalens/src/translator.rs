@@ -296,6 +296,11 @@ impl Translator {
         Ok(Self { bundle, approach })
     }
 
+    /// Of a bundle that is open, which `approach` must fit: see [`Approach::check`].
+    pub fn new(bundle: Bundle, approach: Approach) -> Self {
+        Self { bundle, approach }
+    }
+
     /// The error of the U-Net's noise prediction on images, [N, levels]; `None` where the bundle has none. `on_step` as for
     /// [`Translator::run`].
     ///

@@ -149,7 +149,11 @@ fn backward(
         };
         let step = Step { op, inputs: &node.inputs, output: *id, g, scope: &node.scope };
         let scope = format!("gradient.{}", node.scope);
-        for (operand, input) in node.inputs.iter().enumerate().filter(|(_, i)| depends[i.index()]) {
+        let leads = |(operand, input): &(usize, &NodeId)| {
+            depends[input.index()] && !rules::is_gate(b, op, &node.inputs, *operand)
+        };
+        let operands: Vec<_> = node.inputs.iter().enumerate().filter(leads).collect();
+        for (operand, input) in operands {
             let part = b.at(&scope, |b| rule(b, &step, operand))?;
             let total = &mut cotangents[input.index()];
             *total = Some(match *total {

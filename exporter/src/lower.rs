@@ -2,13 +2,14 @@
 //!
 //! | target | runs on | |
 //! |---|---|---|
-//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`) |
+//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`); gradients of convolutions as convolutions (`adjoint`) |
 //! | `ort-cuda` | ONNX Runtime's CUDA provider | channels last, group norms fused (`cuda`); what needs neither as above |
 //!
 //! Opset 21 (18 for `ort-cuda`), IR 10; every value has a name that says where in the network it stands, and a shape with the batch as the
 //! one symbolic dimension. Parameters are not copied: they point into the bundle's weights file (external data). Inputs
 //! and outputs are f32 with the channels first, whatever stands between (`form`, `precision`).
 
+mod adjoint;
 mod cuda;
 mod form;
 mod ops;
@@ -84,7 +85,7 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
     let &Lowering { target, precision, plain, .. } = lowering;
     let stored = of_params(graph, precision, plain);
     let graph = &match target {
-        Target::Portable => graph.expanded(),
+        Target::Portable => adjoint::as_convolutions(&graph.expanded()),
         Target::OrtCuda => cuda::expanded(graph, plain),
     };
     let fusion = cuda::Fusion::plan(graph);

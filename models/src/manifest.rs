@@ -212,6 +212,14 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Whether every file that the manifest names is there and as long as it says: what can be told at once.
+    pub fn sizes_fit(&self, bundle: &Path) -> bool {
+        let fits = |(file, entry): (&String, &FileEntry)| {
+            std::fs::metadata(bundle.join(file)).is_ok_and(|found| found.len() == entry.bytes)
+        };
+        self.files.iter().all(fits)
+    }
+
     /// Checks size and SHA-256 of every file that the manifest names.
     ///
     /// Errors: [`BundleError::Io`] for a missing file, [`BundleError::Mismatch`] for a changed one.

@@ -159,7 +159,7 @@ fn unverified(folder: &Path, manifest: &Manifest) -> OpenError {
 }
 
 impl Bundle {
-    /// Opens a bundle: manifest, every file's hash, then the graphs and their inputs and outputs. A bundle that no
+    /// Opens a bundle: manifest, every file's hash, the graphs and their inputs and outputs. A bundle that no
     /// parity gate has passed is refused unless `allow_unverified`; one for another engine is refused always.
     ///
     /// Errors: [`OpenError`].
@@ -174,8 +174,14 @@ impl Bundle {
             let (bundle, engine) = (folder.to_owned(), engine.describe());
             return Err(OpenError::Target { bundle, target, precision, engine });
         }
-        manifest.check_files(folder)?;
-        let networks = Networks::load(folder, &manifest, engine)?;
+        if !manifest.sizes_fit(folder) {
+            manifest.check_files(folder)?;
+        }
+        let (checked, networks) =
+            at_once(|| manifest.check_files(folder), || Networks::load(folder, &manifest, engine));
+        // A changed file is the cause of whatever its graphs are refused for.
+        checked?;
+        let networks = networks?;
         let steps = match &networks {
             Networks::Guided(GuidedPair { steps: Some(steps), .. }) => Some(steps.describe()),
             Networks::Guided(_) | Networks::OnePass(_) => None,
@@ -204,6 +210,15 @@ impl Bundle {
     }
 }
 
+/// Two things, each in a thread: opening a bundle is work for as many cores as there are.
+fn at_once<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let a = scope.spawn(a);
+        let b = b();
+        (a.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), b)
+    })
+}
+
 impl Networks {
     /// Loads the networks of a bundle.
     fn load(folder: &Path, manifest: &Manifest, engine: &dyn Engine) -> Result<Self, OpenError> {
@@ -212,12 +227,13 @@ impl Networks {
             Method::Guided(guided) => {
                 let schedule = Schedule::new(&guided.schedule)
                     .map_err(|source| OpenError::Schedule { bundle, source })?;
-                let unet = manifest.has(UNET).then(|| Unet::load(folder, preset, engine)).transpose()?;
-                let classifier = manifest.has(CLASSIFIER_GRADIENT);
-                let classifier =
-                    classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose()?;
+                let (unet, classifier) = (manifest.has(UNET), manifest.has(CLASSIFIER_GRADIENT));
+                let (unet, classifier) = at_once(
+                    || unet.then(|| Unet::load(folder, preset, engine)).transpose(),
+                    || classifier.then(|| ClassifierGradient::load(folder, preset, engine)).transpose(),
+                );
                 let steps = Steps::load(folder, manifest, engine)?;
-                Ok(Self::Guided(GuidedPair { schedule, unet, classifier, steps }))
+                Ok(Self::Guided(GuidedPair { schedule, unet: unet?, classifier: classifier?, steps }))
             }
             Method::Vae(_) | Method::FixedPointGan(_) => {
                 if !manifest.has(NETWORK) {

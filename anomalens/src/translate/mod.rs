@@ -23,6 +23,7 @@ use anomalens_method::translate::{FirstNoise, Procedure};
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::Manifest;
 use anomalens_models::output::OutputFolder;
+use anomalens_runtime::bundle::Bundle;
 use anomalens_runtime::engine;
 use anyhow::{Result, bail};
 use ndarray::Axis;
@@ -65,23 +66,25 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     let mut trajectory =
         args.trajectory.as_ref().map(|path| TrajectoryFile::create(path, &folder)).transpose()?;
 
-    let began = Instant::now();
-    let input = Input::read(&args.input, &manifest.preset, &args.channels, &args.brain)?;
+    let (read, opened) = std::thread::scope(|scope| {
+        // The bundle's graphs are made ready while the study is read.
+        let opening = scope.spawn(|| timed(|| open(args)));
+        let read = timed(|| Input::read(&args.input, &manifest.preset, &args.channels, &args.brain));
+        (read, opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let ((input, read_time), (opened, open_time)) = (read, opened);
+    let input = input?;
     let chosen = args.write.choose(&input.origin, approach.method())?;
     let (kept, images, failed) = frame(&input)?;
     keep_noise_of(&mut approach, &kept, input.slices.len());
-    let read_time = began.elapsed();
 
-    let began = Instant::now();
-    let engine = engine::open(&options::engine(&args.engine))?;
-    let hash = Manifest::bundle_hash(&args.bundle)?;
-    let engine_name = engine.describe();
+    let bundle = opened?;
+    let (hash, engine_name) = (bundle.hash.clone(), bundle.engine.clone());
     let settings = kept::settings(args, &hash, &engine_name, &approach, &images);
     let mut account = Account::new(args, &manifest, hash, engine_name, &approach, &input);
     account.beginning(&failed);
     interrupt::check()?;
-    let mut translator = Translator::open(&args.bundle, engine.as_ref(), args.unverified, approach)?;
-    let open_time = began.elapsed();
+    let mut translator = Translator::new(bundle, approach);
 
     let mut progress = Progress::start();
     let mut compared = |place: &str, done, total| progress.step(place, done, total);
@@ -113,6 +116,18 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     finish(folder, trajectory).map_err(|error| stopped(error, &store))?;
     account.end(kept.len(), &failed);
     Ok(if failed.is_empty() { Outcome::Done } else { Outcome::Partial })
+}
+
+/// Opens the engine and the bundle.
+fn open(args: &TranslateArgs) -> Result<Bundle> {
+    let engine = engine::open(&options::engine(&args.engine))?;
+    Ok(Bundle::open(&args.bundle, engine.as_ref(), args.unverified)?)
+}
+
+/// A value, and how long it took.
+fn timed<T>(make: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    (make(), began.elapsed())
 }
 
 /// Says with an error what the next run need not do again.

@@ -2,7 +2,7 @@
 //!
 //! Notation: g is the cotangent of the value y that a node made; a rule returns the cotangent of one operand.
 
-use anomalens_models::graph::{Builder, NodeId, Primitive, Shape, Window};
+use anomalens_models::graph::{Builder, NodeId, Op, Primitive, Shape, Window};
 
 use super::{GradientError, Step, pool};
 
@@ -32,6 +32,14 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
         P::Sub => {
             let minus = b.scale(g, -1.0)?;
             return unbroadcast(b, step, minus, i);
+        }
+        // d x σ(x) = (σ + y (1 − σ)) dx: both of its ways to x.
+        P::Mul if is_gate(b, op, inputs, 1 - i) => {
+            let one = b.scalar(1.0);
+            let rest = b.sub(one, x(1 - i))?;
+            let part = b.mul(y, rest)?;
+            let slope = b.add(x(1 - i), part)?;
+            b.mul(g, slope)?
         }
         P::Mul => {
             let product = b.mul(g, x(1 - i))?;
@@ -247,6 +255,15 @@ fn instance_norm(
     let rest = b.sub(g, mean_g)?;
     let rest = b.sub(rest, along)?;
     Ok(b.div(rest, deviation)?)
+}
+
+/// Whether operand `i` is σ of the other in a product, SiLU. It has no cotangent of this product: the rule of the other operand
+/// sees to it, in a third fewer passes over the image.
+pub(super) fn is_gate(b: &Builder, op: &Primitive, inputs: &[NodeId], i: usize) -> bool {
+    *op == Primitive::Mul && {
+        let gate = b.graph().node(inputs[i]);
+        gate.op == Op::Primitive(Primitive::Sigmoid) && gate.inputs == [inputs[1 - i]]
+    }
 }
 
 /// Sums a cotangent over the axes along which operand `i` was repeated.

@@ -61,8 +61,8 @@ pub struct EngineOptions {
     pub tf32: bool,
 }
 
-/// Something that loads graphs.
-pub trait Engine: Send {
+/// Something that loads graphs, several at once if need be.
+pub trait Engine: Send + Sync {
     /// Name, version and device, e.g. `ort 1.31.1 (cpu)`; for `auto` also why ONNX Runtime was not taken.
     fn describe(&self) -> String;
 

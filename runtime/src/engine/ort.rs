@@ -81,6 +81,11 @@ impl OrtEngine {
             builder =
                 builder.with_intra_threads(threads).map_err(|error| failed(error.message().to_owned()))?;
         }
+        // Each session has threads of its own, which wait for its next call in a busy loop. A guided step calls two sessions in
+        // turns, and the loops of the one take the cores from the other.
+        builder = builder
+            .with_config_entry("session.force_spinning_stop", "1")
+            .map_err(|error| failed(error.message().to_owned()))?;
         builder
             .with_execution_providers([provider.error_on_failure()])
             .map_err(|error| failed(error.message().to_owned()))

@@ -2,7 +2,7 @@ use ndarray::{Array1, Array4};
 
 use super::*;
 use crate::testing::images;
-use crate::testing::onnx::{write_classifier, write_norm, write_unet, write_weights};
+use crate::testing::onnx::{write_classifier, write_group_norm, write_norm, write_unet, write_weights};
 
 /// tract, and ONNX Runtime where its library is found.
 fn engines() -> Vec<Box<dyn Engine>> {
@@ -251,5 +251,44 @@ fn tract_normalises_a_long_row_as_exactly_as_a_short_one() {
             "{length} values: {:.1e}",
             apart(&in_turn)
         );
+    }
+}
+
+#[test]
+fn a_group_norm_is_scaled_channel_by_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    let (batch, channels, size, groups) = (2, 6, 5, 3);
+    write_weights(folder.path(), channels);
+    let x = images((batch, channels, size, size));
+    let length = channels / groups * size * size;
+    let rows: Vec<f32> = x.iter().copied().collect();
+    let normal: Vec<f64> =
+        rows.chunks(length).flat_map(|row| normalised(row, |values| values.iter().sum())).collect();
+    let apart = |found: &ArrayD<f32>, exact: &mut dyn Iterator<Item = f64>| {
+        found.iter().zip(exact).fold(0.0f64, |most, (a, b)| most.max((f64::from(*a) - b).abs()))
+    };
+    for engine in engines() {
+        for tapped in [false, true] {
+            let path = folder.path().join("group_norm.onnx");
+            write_group_norm(&path, channels, size, groups, tapped);
+            let found = engine.load(&path).unwrap().run(&[("x", image_tensor(&x))]).unwrap();
+            let (by, plus) = if tapped { (2.0, 1.0) } else { (1.0, 0.0) };
+            let silu = |(i, v): (usize, &f64), channel_of: &dyn Fn(usize) -> usize| {
+                let channel = channel_of(i / (size * size) % channels) as f64;
+                let v = (v * by + plus) * (channel + 1.0) - channel;
+                v / (1.0 + (-v).exp())
+            };
+            let case = format!("{}, tapped: {tapped}", engine.describe());
+            // Values are 30 at most.
+            let off = apart(&found[0].1, &mut normal.iter().enumerate().map(|v| silu(v, &|c| c)));
+            assert!(off < 15.0 * NORMALISED, "{case}: {off:.1e}");
+            // What is guarded against: the scale of the group instead of the channel's.
+            let wrong = apart(&found[0].1, &mut normal.iter().enumerate().map(|v| silu(v, &|c| c / 2)));
+            assert!(wrong > 0.1, "{case}: {wrong:.1e}");
+            if tapped {
+                let off = apart(&found[1].1, &mut normal.iter().map(|v| v * by + plus));
+                assert!(off < 2.0 * NORMALISED, "{case}: {off:.1e}");
+            }
+        }
     }
 }

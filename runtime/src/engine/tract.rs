@@ -1,5 +1,6 @@
 //! The engine that is tract: pure Rust, always there, on the processor.
 
+mod norm;
 mod sums;
 
 use std::collections::HashMap;
@@ -78,8 +79,7 @@ impl Engine for TractEngine {
             Some(Some(folder)) => folder,
             Some(None) => return Err(failed("tract reads from folders with a UTF-8 name only".into())),
         };
-        // Intermediate shapes in the file speak of an open batch, which would contradict a concrete one.
-        let reader = tract_onnx::onnx().with_ignore_value_info(true);
+        let reader = reader();
         let proto = reader.proto_model_for_path(onnx).map_err(words)?;
         let parsed = reader.parse(&proto, Some(folder)).map_err(words)?;
         if !parsed.unresolved_inputs.is_empty() {
@@ -96,6 +96,14 @@ impl Engine for TractEngine {
             compiled: HashMap::new(),
         }))
     }
+}
+
+/// What reads ONNX files.
+fn reader() -> tract_onnx::Onnx {
+    // Intermediate shapes in the file speak of an open batch, which would contradict a concrete one.
+    let mut reader = tract_onnx::onnx().with_ignore_value_info(true);
+    norm::register(&mut reader);
+    reader
 }
 
 fn port(info: &ValueInfoProto) -> Port {
@@ -133,26 +141,50 @@ impl TractSession {
         if let Some(plan) = self.compiled.get(&shapes) {
             return Ok(plan.clone());
         }
-        let mut model = self.model.clone();
-        for (i, tensor) in inputs.iter().enumerate() {
-            let datum_type = match tensor.dtype() {
-                DType::F32 => f32::datum_type(),
-                DType::I64 => i64::datum_type(),
-            };
-            model.set_input_fact(i, InferenceFact::dt_shape(datum_type, tensor.shape()))?;
-        }
-        let mut model = model.into_optimized()?;
-        sums::divide_long_sums(&mut model)?;
-        let plan = model.into_runnable()?;
+        let facts = inputs.iter().map(|tensor| (datum_type(tensor), tensor.shape()));
+        let plan = optimised(self.model.clone(), facts)?.into_runnable()?;
         self.compiled.insert(shapes, plan.clone());
         Ok(plan)
     }
 
     fn compute(&mut self, inputs: &[&Tensor]) -> TractResult<Vec<ArrayD<f32>>> {
         let plan = self.compiled(inputs)?;
-        let values = inputs.iter().map(|tensor| value(tensor)).collect();
-        let results = multithread_tract_scope(self.executor.clone(), || plan.run(values))?;
-        results.iter().map(|result| Ok(result.to_plain_array_view::<f32>()?.into_owned())).collect()
+        on_threads(&self.executor, || {
+            let results = plan.run(inputs.iter().map(|tensor| value(tensor)).collect())?;
+            results.iter().map(|result| Ok(result.to_plain_array_view::<f32>()?.into_owned())).collect()
+        })
+    }
+}
+
+/// Runs `f` on tract's threads, and where it divides its work, among these.
+fn on_threads<R: Send>(executor: &Executor, f: impl FnOnce() -> R + Send) -> R {
+    let divided = || multithread_tract_scope(executor.clone(), f);
+    match executor {
+        // From a thread of the pool, which takes part: from outside, each operator would wake the pool and wait for it.
+        Executor::MultiThread(pool) => pool.install(divided),
+        Executor::SingleThread | Executor::RayonGlobal => divided(),
+    }
+}
+
+/// The model for inputs of these types and shapes, as it is run.
+fn optimised<'a>(
+    mut model: InferenceModel,
+    inputs: impl Iterator<Item = (DatumType, &'a [usize])>,
+) -> TractResult<TypedModel> {
+    for (i, (datum_type, shape)) in inputs.enumerate() {
+        model.set_input_fact(i, InferenceFact::dt_shape(datum_type, shape))?;
+    }
+    let mut model = model.into_typed()?.into_decluttered()?;
+    norm::absorb(&mut model)?;
+    let mut model = model.into_optimized()?;
+    sums::divide_long_sums(&mut model)?;
+    Ok(model)
+}
+
+fn datum_type(tensor: &Tensor) -> DatumType {
+    match tensor.dtype() {
+        DType::F32 => f32::datum_type(),
+        DType::I64 => i64::datum_type(),
     }
 }
 
@@ -187,3 +219,6 @@ impl Session for TractSession {
         Ok(outputs)
     }
 }
+
+#[cfg(test)]
+mod tests;

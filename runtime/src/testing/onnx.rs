@@ -200,6 +200,44 @@ pub(crate) fn write_network(path: &Path, channels: usize, size: usize, labelled:
     );
 }
 
+/// `out` = SiLU(weight · group norm of `x` + 0, −1, …, 1 − C), the norm as lowering writes it; if `tapped`, the norm is 2 x̂ + 1
+/// rather than x̂, and goes out as `normal` [N, groups, …], too.
+pub(crate) fn write_group_norm(path: &Path, channels: usize, size: usize, groups: usize, tapped: bool) {
+    let (dims, length) = ([None, Some(channels), Some(size), Some(size)], channels / groups * size * size);
+    let shift: Vec<f32> = (0..channels).map(|c| -(c as f32)).collect();
+    let (by, plus) = if tapped { (2.0, 1.0) } else { (1.0, 0.0) };
+    let mut output = vec![port("out", F32, &dims)];
+    if tapped {
+        output.push(port("normal", F32, &[None, Some(groups), Some(length)]));
+    }
+    write(
+        path,
+        GraphProto {
+            name: "group_norm".into(),
+            node: vec![
+                node("Reshape", &["x", "grouped_shape"], "grouped", None),
+                node("InstanceNormalization", &["grouped", "by", "plus"], "normal", None),
+                node("Reshape", &["normal", "image_shape"], "image", None),
+                node("Mul", &["image", "weight"], "scaled", None),
+                node("Add", &["scaled", "shift"], "shifted", None),
+                node("Sigmoid", &["shifted"], "gate", None),
+                node("Mul", &["shifted", "gate"], "out", None),
+            ],
+            initializer: vec![
+                outside(channels),
+                ints("grouped_shape", &[0, groups as i64, length as i64]),
+                ints("image_shape", &[0, channels as i64, size as i64, size as i64]),
+                floats("by", &[groups as i64], &vec![by; groups]),
+                floats("plus", &[groups as i64], &vec![plus; groups]),
+                floats("shift", &[channels as i64, 1, 1], &shift),
+            ],
+            input: vec![port("x", F32, &dims)],
+            output,
+            ..Default::default()
+        },
+    );
+}
+
 /// `out` = `x` [N, 1, length], each sample normalised over its values.
 pub(crate) fn write_norm(path: &Path, length: usize) {
     let dims = [None, Some(1), Some(length)];

@@ -47,6 +47,19 @@ pub(super) fn cases() -> Vec<Case> {
             },
         },
         Case { name: "Sigmoid", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Sigmoid, x, z) },
+        Case {
+            name: "Mul by its own gate, which is used elsewhere",
+            x: &[5],
+            z: &[5],
+            build: |b, x, z| {
+                let gate = p(b, Primitive::Sigmoid, &[x])?;
+                let silu = b.mul(gate, x)?;
+                let (first, other) = (b.mul(silu, z)?, p(b, Primitive::Sigmoid, &[z])?);
+                let (second, third) = (b.mul(gate, z)?, b.mul(z, other)?);
+                let sum = b.add(first, second)?;
+                b.add(sum, third)
+            },
+        },
         Case { name: "Relu", x: &[5], z: &[1], build: |b, x, z| unary(b, Primitive::Relu, x, z) },
         Case {
             name: "LeakyRelu",
