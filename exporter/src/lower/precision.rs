@@ -76,7 +76,7 @@ pub fn of_params(graph: &Graph, precision: Precision) -> HashMap<String, Precisi
         let Op::Primitive(op) = &node.op else { unreachable!("the graph was expanded") };
         let want = match (precision, rule(op)) {
             (Precision::F16, Rule::Half) => Precision::F16,
-            (Precision::F16, Rule::Follows) if !node.ty.shape.has_batch() => {
+            (Precision::F16, Rule::Follows) if node.ty.shape.open().is_none() => {
                 wanted[id.index()].unwrap_or_default()
             }
             _ => Precision::F32,
