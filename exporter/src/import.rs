@@ -18,6 +18,7 @@ mod images;
 mod known;
 mod microsoft;
 mod moves;
+mod near;
 mod norms;
 mod ops;
 mod products;

@@ -422,6 +422,10 @@ pub(super) fn place(graph: &GraphProto, node: &NodeProto) -> Box<Place> {
             "" => node.op_type().to_owned(),
             domain => format!("{domain}.{}", node.op_type()),
         },
+        position: [
+            graph.node.iter().position(|other| std::ptr::eq(other, node)).map_or(0, |index| index + 1),
+            graph.node.len(),
+        ],
     })
 }
 

@@ -262,6 +262,15 @@ fn rule(op: &str) -> Option<Rule> {
                 (0..x.ndim()).filter(|axis| !axes.contains(axis)).map(|axis| x.shape()[axis]).collect();
             shaped(x, left)
         },
+        "Transpose" => |c, _, a| {
+            let x = a.get(0)?;
+            let perm = c.int_list("perm").unwrap_or_else(|| (0..x.ndim() as i64).rev().collect());
+            let perm = places(&perm, x.ndim())?;
+            if (0..x.ndim()).any(|axis| !perm.contains(&axis)) || perm.len() != x.ndim() {
+                return Err(format!("the order {perm:?} of {} axes", x.ndim()));
+            }
+            Ok(x.view().permuted_axes(IxDyn(&perm)).to_owned())
+        },
         "Unsqueeze" => |_, _, a| {
             let (x, axes) = (a.get(0)?, a.ints(1).unwrap_or_default());
             let rank = x.ndim() + axes.len();
@@ -384,11 +393,17 @@ fn slice(_: &Call<'_>, _: Sort, a: &Args<'_>) -> Result<ArrayD<f64>, String> {
     for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
         let axis = place(axis, x.ndim())?;
         let len = x.shape()[axis] as i64;
-        let at =
-            |place: i64| (if place < 0 { place.saturating_add(len) } else { place }).clamp(0, len) as usize;
-        let step =
-            usize::try_from(step).ok().filter(|s| *s > 0).ok_or_else(|| format!("a step of {step}"))?;
-        let taken: Vec<usize> = (at(start)..at(end)).step_by(step).collect();
+        // Backwards, an end may lie before the first element.
+        let (least, most) = if step < 0 { (-1, len - 1) } else { (0, len) };
+        let at = |place: i64| {
+            (if place < 0 { place.saturating_add(len) } else { place }).clamp(least, most.max(least))
+        };
+        let (start, end) = (at(start), at(end));
+        let stride = usize::try_from(step.unsigned_abs()).ok().filter(|s| *s > 0).ok_or("a step of 0")?;
+        let taken: Vec<usize> = match step < 0 {
+            true => (end + 1..=start).rev().step_by(stride).map(|i| i as usize).collect(),
+            false => (start..end).step_by(stride).map(|i| i as usize).collect(),
+        };
         x = x.select(Axis(axis), &taken);
     }
     Ok(x)

@@ -3,6 +3,7 @@
 use anomalens_models::graph::{DType, NodeId, Primitive, Shape};
 
 use super::call::{Call, place};
+use super::near::near;
 use super::{ImportError, images, microsoft, moves, norms, products, resize};
 use crate::onnx::tensor_proto::DataType;
 use crate::onnx::{GraphProto, NodeProto};
@@ -200,12 +201,16 @@ static OPS: &[Op] = &[
 /// Errors: [`ImportError::Op`].
 pub(super) fn find(graph: &GraphProto, node: &NodeProto) -> Result<&'static Op, ImportError> {
     OPS.iter().find(|op| (op.domain, op.name) == (node.domain(), node.op_type())).ok_or_else(|| {
-        let name = |op: &Op| match op.domain {
-            "" => op.name.to_owned(),
-            domain => format!("{domain}.{}", op.name),
-        };
-        let supported = OPS.iter().map(name).collect::<Vec<_>>().join(", ");
-        ImportError::Op { place: place(graph, node), supported }
+        let supported = names().collect::<Vec<_>>().join(", ");
+        ImportError::Op { place: place(graph, node), near: near(node.op_type()), supported }
+    })
+}
+
+/// The names of all operators that are read, with the domain where that is not ONNX's own.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    OPS.iter().map(|op| match op.domain {
+        "" => op.name.to_owned(),
+        domain => format!("{domain}.{}", op.name),
     })
 }
 
@@ -363,4 +368,35 @@ fn image_axes(c: &mut Call<'_>) -> Result<(NodeId, Vec<usize>), ImportError> {
         return Err(c.bad(0, c.shape(x).to_string(), "an image [N, C, …]"));
     }
     Ok((x, (2..rank).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The page lists what the table has: no more, no less. ONNX Runtime's own are for graphs of this project alone.
+    #[test]
+    fn the_page_lists_every_operator() {
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gradient.md")).unwrap();
+        let table = page.split("| | operators |").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+        let plain = |text: &str| -> String {
+            let mut depth = 0;
+            let mut keep = |c: char| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                depth == 0 && c != ')'
+            };
+            text.chars().filter(|&c| keep(c)).collect()
+        };
+        let listed: BTreeSet<String> = table
+            .lines()
+            .filter_map(|row| row.split('|').nth(2))
+            .flat_map(|row| {
+                plain(row).split([',', ';']).map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+            })
+            .filter(|name| !name.is_empty() && !name.starts_with('-'))
+            .collect();
+        let read: BTreeSet<String> = super::names().filter(|name| !name.contains('.')).collect();
+        assert_eq!(listed, read);
+    }
 }
