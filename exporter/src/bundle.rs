@@ -224,7 +224,11 @@ fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError
         networks.push(Network { part: Part::unet(preset, target, precision)?, source });
     }
     if let Some(source) = &request.classifier {
-        networks.push(Network { part: Part::classifier(preset)?, source });
+        let part = match source {
+            Source::Onnx(guide) => Part::brought(preset, guide.graph.clone())?,
+            Source::Checkpoint(_) | Source::Random(_) => Part::classifier(preset)?,
+        };
+        networks.push(Network { part, source });
     }
     if let Some(source) = &request.network {
         let part = Part::one_pass(preset)?;

@@ -38,16 +38,23 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the layers of a preset's networks, with parameters, multiply-adds and memory
-    #[command(after_help = "\
+    /// Print the layers of a preset's networks, or what an ONNX network costs: parameters, multiply-adds and memory
+    #[command(
+        group(ArgGroup::new("what").required(true).args(["preset", "model"])),
+        after_help = "\
 Examples:
   anomalens-export describe --preset brats256
-  anomalens-export describe --preset my-networks.toml")]
+  anomalens-export describe --preset my-networks.toml
+  anomalens-export describe classifier_gradient.onnx"
+    )]
     Describe {
+        /// An ONNX network that `gradient` reads, or has written
+        #[arg(value_name = "FILE.onnx")]
+        model: Option<PathBuf>,
         /// A built-in preset (brats256, chexpert256, demo, demo-vae, demo-fpgan, demo-radiograph, demo-radiograph-vae,
         /// demo-radiograph-fpgan, tiny) or the path of a TOML file
         #[arg(long, value_name = "NAME|FILE")]
-        preset: String,
+        preset: Option<String>,
     },
     /// Write the preset of a checkpoint of guided-diffusion, MONAI or diffusers, from its tensors and your answers to what
     /// these do not tell
@@ -68,11 +75,12 @@ The third is a UNet2DModel of diffusers, whose config.json lies beside it.
     Preset(preset::PresetArgs),
     /// Write a bundle: weights, ONNX graphs, model card and manifest, compared between engines
     #[command(
-        group(ArgGroup::new("parts").required(true).multiple(true).args(["unet", "classifier", "network", "random_weights"])),
+        group(ArgGroup::new("parts").required(true).multiple(true).args(["unet", "classifier", "classifier_onnx", "network", "random_weights"])),
         after_help = "\
 Examples:
   anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats
   anomalens-export bundle --preset brats256 --unet run.pt --unet-key state_dict -o brats
+  anomalens-export bundle --preset mine.toml --unet unet.pt --classifier-onnx noisy.onnx -o mine
   anomalens-export bundle --preset demo-vae --network runs/vae/vae.safetensors -o vae
   anomalens-export bundle --preset my-networks.toml --random-weights 7 -o timing --gate quick
   anomalens-export bundle --preset brats256 --unet emabrats.pt --classifier class.pt -o brats-cuda \
@@ -164,6 +172,18 @@ struct BundleArgs {
     preset: String,
     #[command(flatten)]
     checkpoints: Checkpoints,
+    /// A noisy classifier as ONNX instead: of the preset's images and classes, with any layers that `gradient` reads
+    #[arg(long, value_name = "FILE.onnx", conflicts_with_all = ["classifier", "network", "random_weights"])]
+    classifier_onnx: Option<PathBuf>,
+    /// Name of its input for the noisy image, [N, C, H, W]
+    #[arg(long, value_name = "NAME", requires = "classifier_onnx", default_value = "x_t")]
+    classifier_x: String,
+    /// Name of its input for the timestep, from 0: [N] i64 or f32, or [N, 1] f32
+    #[arg(long, value_name = "NAME", requires = "classifier_onnx", default_value = "timestep")]
+    classifier_t: String,
+    /// Name of its output for the logits, [N, K]
+    #[arg(long, value_name = "NAME", requires = "classifier_onnx", default_value = "logits")]
+    classifier_logits: String,
     /// Checkpoint of the network that makes images healthy in one pass: of a variational autoencoder, or the generator of a
     /// Fixed-Point GAN
     #[arg(long, value_name = "FILE", conflicts_with_all = ["unet", "classifier"])]
@@ -260,7 +280,7 @@ impl From<GateArg> for Gate {
 /// Does what the arguments say.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Describe { preset } => describe::run(&preset),
+        Command::Describe { preset, model } => describe::run(preset.as_deref(), model.as_deref()),
         Command::Preset(args) => preset::run(&args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Convert(args) => convert::run(&args),

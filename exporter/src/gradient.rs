@@ -138,7 +138,9 @@ fn backward(
         b.graph().iter().take(of.index() + 1).map(|(id, node)| (id, node.clone())).collect();
     let mut depends = vec![false; nodes.len()];
     for (id, node) in &nodes {
-        depends[id.index()] = *id == wrt || node.inputs.iter().any(|i| depends[i.index()]);
+        // A sign is the same all around, wherever it has a derivative: nothing flows back through it.
+        let flat = matches!(node.op, Op::Primitive(Primitive::Sign));
+        depends[id.index()] = *id == wrt || !flat && node.inputs.iter().any(|i| depends[i.index()]);
     }
     let mut cotangents: Vec<Option<NodeId>> = vec![None; nodes.len()];
     cotangents[of.index()] = Some(cotangent);

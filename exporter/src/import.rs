@@ -3,8 +3,9 @@
 //! ```text
 //! float initialisers, also in a file beside the model ─> parameters, read when they are asked for
 //! integer initialisers                                ─> shapes, axes, …: folded into the primitives
-//! first dimension of each input                       ─> the batch, the one open dimension
-//! nodes                                               ─> primitives and composites, by one table (`ops`)
+//! first dimension of each input                       ─> the batch, the one thing that is open
+//! nodes that compute shapes, of shapes                ─> numbers that are the same, or a multiple of the batch (`known`)
+//! all other nodes                                     ─> primitives and composites, by one table (`ops`)
 //! ```
 //!
 //! Shapes are inferred anew by the graph's own rules; what the model declares of its outputs must agree. f16 is a way to
@@ -14,9 +15,14 @@
 mod call;
 mod error;
 mod images;
+mod known;
 mod microsoft;
+mod moves;
+mod near;
 mod norms;
 mod ops;
+mod products;
+mod resize;
 mod tensor;
 
 pub use error::{ImportError, Place};
@@ -24,7 +30,9 @@ pub use error::{ImportError, Place};
 use std::collections::HashMap;
 use std::path::Path;
 
-use anomalens_models::graph::{Builder, DType, Dim, Graph, Init, NodeId, ParamSource, Shape};
+use anomalens_models::graph::{
+    Builder, DType, Dim, Graph, GraphError, Init, NodeId, ParamSource, Primitive, Shape,
+};
 use anomalens_runtime::engine::Port;
 use ndarray::{ArrayD, IxDyn};
 use prost::Message;
@@ -33,6 +41,7 @@ use crate::onnx::tensor_proto::DataType;
 use crate::onnx::tensor_shape_proto::dimension;
 use crate::onnx::{GraphProto, ModelProto, ValueInfoProto, type_proto};
 use call::Call;
+use known::Known;
 use tensor::Stored;
 
 /// Operator sets that are read.
@@ -108,7 +117,14 @@ pub fn import(model: ModelProto, folder: &Path) -> Result<Imported, ImportError>
         let tensor = Stored::new(tensor, Some(folder))?;
         stored.insert(tensor.name().to_owned(), tensor);
     }
-    let mut importer = Importer { b: Builder::new(proto.name()), stored, values: HashMap::new() };
+    let mut importer = Importer {
+        b: Builder::new(proto.name()),
+        opset,
+        stored,
+        same: HashMap::new(),
+        known: HashMap::new(),
+        values: HashMap::new(),
+    };
     for input in &proto.input {
         if !importer.stored.contains_key(input.name()) {
             importer.input(&proto, input)?;
@@ -128,8 +144,14 @@ pub fn import(model: ModelProto, folder: &Path) -> Result<Imported, ImportError>
 /// The graph as far as it is built.
 struct Importer {
     b: Builder,
+    /// Version of ONNX's own operators.
+    opset: i64,
     /// By name; those that some node takes as an operand are parameters.
     stored: HashMap<String, Stored>,
+    /// Other names of stored tensors.
+    same: HashMap<String, String>,
+    /// Numbers that are computed beforehand.
+    known: HashMap<String, Known>,
     /// Computed values, and the parameters met so far.
     values: HashMap<String, NodeId>,
 }
@@ -180,8 +202,8 @@ impl Importer {
         if let Some((_, dims)) = declared(info) {
             let fits = |(dim, declared): (&Dim, &Option<usize>)| match (dim, declared) {
                 (Dim::Len(len), Some(declared)) => len == declared,
-                (Dim::N | Dim::Len(_), None) => true,
-                (Dim::N, Some(_)) => false,
+                (Dim::N | Dim::Times(_) | Dim::Len(_), None) => true,
+                (Dim::N | Dim::Times(_), Some(_)) => false,
             };
             if dims.len() != shape.rank() || !shape.dims().iter().zip(&dims).all(fits) {
                 return Err(fail(format!("the declared shape {dims:?}"), shape.to_string()));
@@ -196,11 +218,33 @@ impl Importer {
         if let Some(id) = self.values.get(name) {
             return Some(*id);
         }
+        if let Some(constant) = self.known.get(name).and_then(Known::constant) {
+            let id = self.b.primitive(Primitive::Constant(constant), &[]).ok()?;
+            self.values.insert(name.to_owned(), id);
+            return Some(id);
+        }
         let stored = self.stored.get(name).filter(|stored| stored.is_float())?;
         // What training would start from is not written in a model.
         let id = self.b.at("", |b| b.param(name, stored.shape(), Init::Zeros));
         self.values.insert(name.to_owned(), id);
         Some(id)
+    }
+}
+
+impl Importer {
+    /// Zeros `[N]`, taken of an input, since of the batch nothing else is known; their gradient is zero.
+    fn zeros(&mut self) -> Result<Option<NodeId>, GraphError> {
+        let Some((_, input)) = self.b.graph().inputs().next() else { return Ok(None) };
+        let mut x = input;
+        if self.b.ty(x).dtype == DType::I64 {
+            x = self.b.primitive(Primitive::Cast, &[x])?;
+        }
+        for axis in 1..self.b.shape(x).rank() {
+            x = self.b.slice(x, axis, 0, 1)?;
+        }
+        x = self.b.reshape(x, Shape::batch(&[]))?;
+        x = self.b.primitive(Primitive::Sign, &[x])?;
+        self.b.scale(x, 0.0).map(Some)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod fitness;
 pub mod gate;
 pub mod gradient;
+pub mod guide;
 pub mod held_out;
 pub mod import;
 pub mod infer;

@@ -67,6 +67,23 @@ impl Part {
         })
     }
 
+    /// A classifier that comes with its own graph, that of its gradient: otherwise as [`Part::classifier`].
+    ///
+    /// Errors: [`GraphError`] where the preset is not of guided diffusion.
+    pub fn brought(preset: &Preset, gradient: Graph) -> Result<Self, GraphError> {
+        let guided = preset.guided().map_err(GraphError::from)?;
+        Ok(Self {
+            run: gradient.clone(),
+            graph: gradient,
+            file: CLASSIFIER_GRADIENT,
+            prefix: CLASSIFIER_PREFIX,
+            classes: guided.classifier.classes,
+            target: Target::Portable,
+            precision: Precision::F32,
+            timesteps: guided.schedule.timesteps,
+        })
+    }
+
     /// The network that makes images healthy in one pass: portable and f32 in every bundle, as it runs once an image.
     ///
     /// Errors: [`GraphError`] where the preset has no such method, or contradicts itself.

@@ -31,6 +31,7 @@ use crate::compare::{self, Difference};
 use crate::gate::{self, Engines, Gate, GateError, Outcome, Written};
 use crate::gradient::GradientError;
 use crate::held_out::{HeldOut, HeldOutError};
+use crate::import::{ImportError, Imported, import_file};
 use crate::parts::Part;
 use crate::step::Step;
 use crate::target::Target;
@@ -56,6 +57,9 @@ pub enum VerifyError {
     /// The weights could not be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A graph that came as ONNX could not be read back.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The held-out images cannot be used.
     #[error(transparent)]
     HeldOut(#[from] HeldOutError),
@@ -208,18 +212,35 @@ fn hold_gate(
         |source: GradientError| VerifyError::Preset { bundle: bundle.to_owned(), source: source.into() };
     let weights = Weights::open(&bundle.join(WEIGHTS))?;
     let mut parts = Vec::new();
+    let mut brought: Option<Imported> = None;
     if manifest.has(UNET) {
         let (target, precision) = (target_of(manifest), precision_of(manifest, UNET));
         parts.push(Part::unet(&manifest.preset, target, precision).map_err(|error| fault(error.into()))?);
     }
     if manifest.has(CLASSIFIER_GRADIENT) {
-        parts.push(Part::classifier(&manifest.preset).map_err(fault)?);
+        let own = Part::classifier(&manifest.preset).map_err(fault)?;
+        let stored = weights.part(own.prefix);
+        if own.graph.params().iter().all(|param| stored.location(&param.name).is_ok()) {
+            parts.push(own);
+        } else {
+            // It came as ONNX, so that what is written is all that there is of it.
+            let file = import_file(&bundle.join(CLASSIFIER_GRADIENT))?;
+            let part = Part::brought(&manifest.preset, file.graph.clone());
+            parts.push(part.map_err(|error| fault(error.into()))?);
+            brought = Some(file);
+        }
     }
     if manifest.has(NETWORK) {
         parts.push(Part::one_pass(&manifest.preset).map_err(|error| fault(error.into()))?);
     }
     let params: Vec<_> = parts.iter().map(|part| weights.part(part.prefix)).collect();
-    let subjects: Vec<_> = parts.iter().zip(&params).map(|(part, params)| part.subject(params)).collect();
+    let mut subjects = Vec::new();
+    for (part, params) in parts.iter().zip(&params) {
+        subjects.push(match &brought {
+            Some(file) if part.file == CLASSIFIER_GRADIENT => part.subject(file),
+            Some(_) | None => part.subject(params),
+        });
+    }
     let (preset, subjects, origin) = (&manifest.preset, &subjects[..], "the bundle's own weights");
     let mut steps = Vec::new();
     if manifest.has(ENCODE_STEP) {

@@ -313,9 +313,8 @@ impl Reader<'_> {
                 x(0).f_pad(pad, "constant", Some(f64::from(*value)))?
             }
             P::Expand { shape: to } => {
-                let mut size = shape(to);
-                size[0] = x(0).size()[0];
-                x(0).f_expand(size, false)?
+                // What is open keeps its length, which −1 says.
+                x(0).f_expand(shape(to), false)?
             }
             P::ReduceSum { axes: over } => x(0).f_sum_dim_intlist(axes(over), true, None)?,
             P::ReduceMean { axes: over } => x(0).f_mean_dim(axes(over), true, None)?,

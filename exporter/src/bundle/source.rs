@@ -10,6 +10,7 @@ use anomalens_models::weights::{RandomWeights, check_keys};
 use ndarray::ArrayD;
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::guide::OnnxGuide;
 
 /// Where the parameters of a network come from.
 pub enum Source {
@@ -17,6 +18,8 @@ pub enum Source {
     Checkpoint(Checkpoint),
     /// Random numbers in every layer: to try a preset, and to time it, before it is trained.
     Random(RandomWeights),
+    /// A classifier as ONNX, which brings its own graph.
+    Onnx(OnnxGuide),
 }
 
 /// Why what the trainer says beside the weights cannot be used.
@@ -51,6 +54,7 @@ impl Source {
         match self {
             Self::Checkpoint(checkpoint) => checkpoint.check(network, params),
             Self::Random(weights) => Ok(check_keys("random weights", network, weights.shapes(), params)?),
+            Self::Onnx(_) => Ok(()),
         }
     }
 
@@ -87,6 +91,7 @@ impl Source {
         match self {
             Self::Checkpoint(checkpoint) => checkpoint.read(name),
             Self::Random(weights) => Ok(weights.param(name).expect("the names were checked")),
+            Self::Onnx(guide) => Ok(guide.param(name).expect("the names are its own")),
         }
     }
 }
@@ -96,6 +101,7 @@ impl ParamSource for Source {
         match self {
             Self::Checkpoint(checkpoint) => checkpoint.param(name),
             Self::Random(weights) => weights.param(name),
+            Self::Onnx(guide) => guide.param(name),
         }
     }
 }
@@ -108,6 +114,7 @@ impl fmt::Display for Source {
                 checkpoint.key().map_or(Ok(()), |key| write!(f, " ({key})"))
             }
             Self::Random(weights) => write!(f, "random weights (seed {}), untrained", weights.seed()),
+            Self::Onnx(guide) => guide.fmt(f),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anomalens_exporter::bundle::{Event, Request, Source, write};
 use anomalens_exporter::checkpoint::Checkpoint;
+use anomalens_exporter::guide::{OnnxGuide, Ports};
 use anomalens_models::graph::{Graph, GraphError};
 use anomalens_models::manifest::Manifest;
 use anomalens_models::nets;
@@ -56,6 +57,12 @@ fn sources(args: &BundleArgs, preset: &Preset) -> anyhow::Result<[Option<Source>
             true => [None, None, random(&nets::trained_one_pass(preset)?)],
             false => [random(&nets::unet(preset)?), random(&nets::classifier(preset)?), None],
         });
+    }
+    if let Some(model) = &args.classifier_onnx {
+        let BundleArgs { classifier_x: x, classifier_t: t, classifier_logits: logits, .. } = args;
+        let guide = OnnxGuide::read(model, &Ports { x, t, logits }, preset)?;
+        let unet = open("--unet", unet, unet_key, || nets::unet(preset))?;
+        return Ok([unet, Some(Source::Onnx(guide)), None]);
     }
     Ok([
         open("--unet", unet, unet_key, || nets::unet(preset))?,

@@ -1,12 +1,34 @@
 //! `describe`: layers, parameters, multiply-adds, memory.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anomalens_exporter::import::import_file;
 use anomalens_models::graph::describe::{Description, Layer, describe};
 use anomalens_models::nets;
 use anomalens_models::preset::{Method, Preset};
 
-pub fn run(preset: &str) -> anyhow::Result<ExitCode> {
+pub fn run(preset: Option<&str>, model: Option<&Path>) -> anyhow::Result<ExitCode> {
+    match (preset, model) {
+        (_, Some(model)) => network(model),
+        (preset, None) => networks(preset.unwrap_or_default()),
+    }
+}
+
+/// An ONNX network, whose nodes are too many to be listed.
+fn network(model: &Path) -> anyhow::Result<ExitCode> {
+    let graph = import_file(model)?.graph;
+    println!("{}: {}", model.display(), graph.name());
+    graph.inputs().for_each(|(name, id)| println!("  input              {name} {}", graph.node(id).ty));
+    graph
+        .outputs()
+        .iter()
+        .for_each(|(name, id)| println!("  output             {name} {}", graph.node(*id).ty));
+    totals(&describe(&graph));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn networks(preset: &str) -> anyhow::Result<ExitCode> {
     let preset = Preset::load(preset)?;
     println!("{}: {}", preset.name, preset.description);
     let graphs = match &preset.method {
@@ -30,8 +52,14 @@ fn print(description: &Description) {
         let scope = if scope.is_empty() { "inputs" } else { scope };
         println!("  {scope:<22} {output:<20} {params:>12} {macs:>9.1} {bytes:>9.2}");
     }
+    totals(description);
+}
+
+fn totals(description: &Description) {
+    let macs = description.macs as f64 / 1e9;
     println!("  parameters         {}", thousands(description.params as u64));
-    println!("  multiply-adds      {:.1} GMAC a sample", description.macs as f64 / 1e9);
+    let digits = if macs < 10.0 { 3 } else { 1 };
+    println!("  multiply-adds      {macs:.digits$} GMAC a sample, {:.digits$} GFLOP", 2.0 * macs);
     println!(
         "  activation memory  {:.1} MiB a sample kept for training, {:.1} MiB at once in inference",
         mib(description.activation_bytes),

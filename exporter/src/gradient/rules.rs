@@ -272,10 +272,14 @@ fn unbroadcast(b: &mut Builder, step: &Step<'_>, g: NodeId, i: usize) -> Result<
     if to == from {
         return Ok(g);
     }
-    if to.rank() != from.rank() || to.has_batch() != from.has_batch() {
+    if to.open().is_none() {
         let (scope, op) = (step.scope.into(), step.op.name());
         return Err(GradientError::NotDifferentiable { scope, op, operand: i, why: UNBATCHED });
     }
-    let axes: Vec<usize> = (0..to.rank()).filter(|&a| to.dims()[a] != from.dims()[a]).collect();
-    Ok(b.sum(g, &axes)?)
+    // Axes that the operand lacks stand first.
+    let lacks = from.rank() - to.rank();
+    let repeated = |axis: usize| axis.checked_sub(lacks).is_none_or(|a| to.dims()[a] != from.dims()[axis]);
+    let axes: Vec<usize> = (0..from.rank()).filter(|&axis| repeated(axis)).collect();
+    let sum = b.sum(g, &axes)?;
+    Ok(if lacks > 0 { b.reshape(sum, to)? } else { sum })
 }

@@ -2,10 +2,15 @@
 
 use anomalens_models::graph::{Builder, DType, Dim, GraphError, NodeId, Primitive, Shape};
 
+use ndarray::{ArrayD, IxDyn};
+
+use super::known::{self, Count, Known, MOST};
 use super::ops::Op;
+use super::tensor::Stored;
 use super::{ImportError, Importer, Place};
 use crate::onnx::attribute_proto::AttributeType;
-use crate::onnx::{AttributeProto, GraphProto, NodeProto};
+use crate::onnx::tensor_proto::DataType;
+use crate::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 pub(super) struct Call<'a> {
     importer: &'a mut Importer,
@@ -39,9 +44,24 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The node's values, one an output.
+    /// The node's values, one an output; none where they are numbers that are known beforehand.
     pub(super) fn run(mut self) -> Result<Vec<NodeId>, ImportError> {
-        (self.op.import)(&mut self)
+        let Some(known) = known::evaluate(&self)? else { return (self.op.import)(&mut self) };
+        self.importer.known.extend(self.node.output.first().map(|name| (name.clone(), known)));
+        Ok(vec![])
+    }
+
+    /// The operator.
+    pub(super) fn op_type(&self) -> &'a str {
+        match self.node.domain() {
+            "" => self.node.op_type(),
+            _ => "",
+        }
+    }
+
+    /// Version of ONNX's own operators.
+    pub(super) fn opset(&self) -> i64 {
+        self.importer.opset
     }
 
     /// Builds something whose shapes may not fit.
@@ -69,13 +89,24 @@ impl<'a> Call<'a> {
 
     // Operands.
 
-    fn name(&self, operand: usize) -> Option<&'a str> {
-        self.node.input.get(operand).map(String::as_str).filter(|name| !name.is_empty())
+    /// The operand's name; a stored tensor goes by its own.
+    fn name(&self, operand: usize) -> Option<String> {
+        let name = self.node.input.get(operand).filter(|name| !name.is_empty())?;
+        Some(self.importer.same.get(name).unwrap_or(name).clone())
+    }
+
+    pub(super) fn is_left_out(&self, operand: usize) -> bool {
+        self.name(operand).is_none()
     }
 
     /// How many operands the node names, those left out in between included.
     pub(super) fn operands(&self) -> usize {
         self.node.input.len()
+    }
+
+    /// How many values the node makes.
+    pub(super) fn outputs(&self) -> usize {
+        self.node.output.len()
     }
 
     /// A value, computed or stored.
@@ -86,40 +117,123 @@ impl<'a> Call<'a> {
     /// The same, where it may be left out.
     pub(super) fn optional(&mut self, operand: usize) -> Result<Option<NodeId>, ImportError> {
         let Some(name) = self.name(operand) else { return Ok(None) };
-        match self.importer.value(name) {
+        match self.importer.value(&name) {
             Some(id) => Ok(Some(id)),
-            None => {
-                let found = self.importer.stored.get(name).map_or(format!("'{name}'"), |s| s.describe());
-                Err(self.bad(operand, found, "the value of an earlier node, or floating-point weights"))
-            }
+            None => Err(self.bad(
+                operand,
+                self.describe(&name),
+                "the value of an earlier node, or floating-point weights",
+            )),
         }
     }
 
-    /// Integers that are stored in the model, e.g. a shape; `None` where they are left out.
-    pub(super) fn ints(&mut self, operand: usize) -> Result<Option<Vec<i64>>, ImportError> {
+    /// What goes by a name, for messages.
+    fn describe(&self, name: &str) -> String {
+        match (self.importer.stored.get(name), self.importer.known.get(name)) {
+            (Some(stored), _) => stored.describe(),
+            (None, Some(known)) if known.is_integer() => format!("the integers '{name}', computed of shapes"),
+            (None, Some(_)) => format!("the numbers '{name}', other ones at another batch"),
+            (None, None) => format!("'{name}'"),
+        }
+    }
+
+    /// The shape of an operand, whatever it is.
+    pub(super) fn dims(&self, operand: usize) -> Result<Vec<Dim>, ImportError> {
+        let name = self.name(operand).unwrap_or_default();
+        let importer = &self.importer;
+        let value = importer.values.get(&name).map(|id| importer.b.shape(*id).dims().to_vec());
+        let stored = || Some(importer.stored.get(&name)?.shape().iter().map(|&len| Dim::Len(len)).collect());
+        value.or_else(|| importer.known.get(&name)?.dims()).or_else(stored).ok_or_else(|| {
+            self.bad(operand, self.describe(&name), "the value of an earlier node, or a stored tensor")
+        })
+    }
+
+    /// Numbers that are known beforehand: computed of shapes, or stored, if they are integers or one floating-point number.
+    pub(super) fn known(&self, operand: usize) -> Result<Option<Known>, ImportError> {
         let Some(name) = self.name(operand) else { return Ok(None) };
-        match self.importer.stored.get(name) {
-            Some(stored) => stored.ints().map(Some),
-            None => {
-                Err(self.bad(operand, format!("the computed value '{name}'"), "integers stored in the model"))
+        if let Some(known) = self.importer.known.get(&name) {
+            return Ok(Some(known.clone()));
+        }
+        let elements = |stored: &Stored| stored.shape().iter().product::<usize>();
+        match self.importer.stored.get(&name) {
+            Some(stored) if elements(stored) <= if stored.is_float() { 1 } else { MOST } => {
+                stored.known().map(Some)
             }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Whether an operand was computed of shapes.
+    pub(super) fn is_computed(&self, operand: usize) -> bool {
+        self.name(operand).is_some_and(|name| self.importer.known.contains_key(&name))
+    }
+
+    /// Whole numbers, e.g. a shape, that may be multiples of the batch; `None` where they are left out.
+    pub(super) fn counts(&mut self, operand: usize) -> Result<Option<Vec<Count>>, ImportError> {
+        let Some(name) = self.name(operand) else { return Ok(None) };
+        let known = self.known(operand)?.filter(Known::is_integer);
+        let counts = known.as_ref().map(Known::counts);
+        let supported = "integers that are stored, or computed of shapes";
+        match counts {
+            Some(Some(counts)) => Ok(Some(counts)),
+            Some(None) => Err(self.bad(
+                operand,
+                format!("'{name}', which changes with the batch"),
+                "numbers that are the same at any batch, or multiples of it",
+            )),
+            None if self.importer.values.contains_key(&name) => {
+                Err(self.bad(operand, format!("the computed value '{name}'"), supported))
+            }
+            None => Err(self.bad(operand, self.describe(&name), supported)),
+        }
+    }
+
+    /// Integers that are the same at any batch, e.g. axes; `None` where they are left out.
+    pub(super) fn ints(&mut self, operand: usize) -> Result<Option<Vec<i64>>, ImportError> {
+        let Some(counts) = self.counts(operand)? else { return Ok(None) };
+        let same = |count: &Count| if let Count::Same(value) = count { Some(*value) } else { None };
+        match counts.iter().map(same).collect() {
+            Some(ints) => Ok(Some(ints)),
+            None => Err(self.bad(operand, format!("{counts:?}"), "numbers that are the same at any batch")),
         }
     }
 
     /// The same, where they must be there.
     pub(super) fn some_ints(&mut self, operand: usize) -> Result<Vec<i64>, ImportError> {
-        self.ints(operand)?.ok_or_else(|| self.bad(operand, "nothing".into(), "integers stored in the model"))
+        self.ints(operand)?.ok_or_else(|| self.bad(operand, "nothing".into(), "integers"))
     }
 
-    /// Floating-point values that are stored in the model; `None` where they are left out.
+    /// The same of numbers that may be multiples of the batch.
+    pub(super) fn some_counts(&mut self, operand: usize) -> Result<Vec<Count>, ImportError> {
+        self.counts(operand)?.ok_or_else(|| self.bad(operand, "nothing".into(), "integers"))
+    }
+
+    /// Floating-point values that are stored in the model, or computed of shapes; `None` where they are left out.
     pub(super) fn floats(&mut self, operand: usize) -> Result<Option<Vec<f32>>, ImportError> {
+        Ok(self.array(operand)?.map(|array| array.into_raw_vec_and_offset().0))
+    }
+
+    /// The same in their shape.
+    pub(super) fn array(&mut self, operand: usize) -> Result<Option<ArrayD<f32>>, ImportError> {
         let Some(name) = self.name(operand) else { return Ok(None) };
-        match self.importer.stored.get(name) {
-            Some(stored) => stored.floats().map(Some),
-            None => {
-                Err(self.bad(operand, format!("the computed value '{name}'"), "values stored in the model"))
+        let known = self.importer.known.get(&name).and_then(Known::constant);
+        let (shape, values) = match (known, self.importer.stored.get(&name)) {
+            (Some(constant), _) => (constant.shape, constant.values),
+            (None, Some(stored)) => (stored.shape().to_vec(), stored.floats()?),
+            (None, None) => {
+                return Err(self.bad(
+                    operand,
+                    format!("the computed value '{name}'"),
+                    "values stored in the model",
+                ));
             }
-        }
+        };
+        Ok(ArrayD::from_shape_vec(IxDyn(&shape), values).ok())
+    }
+
+    /// Whether an operand is stored in the model.
+    pub(super) fn is_stored(&self, operand: usize) -> bool {
+        self.name(operand).is_some_and(|name| self.importer.stored.contains_key(&name))
     }
 
     /// One floating-point value that is stored in the model, e.g. a bound; `default` where it is left out.
@@ -184,13 +298,52 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// A tensor that is an attribute.
+    pub(super) fn tensor(&self, name: &str) -> Option<&'a TensorProto> {
+        self.attribute(name).and_then(|a| a.t.as_ref())
+    }
+
+    /// Numbers of a tensor that is an attribute.
+    pub(super) fn stored(&self, name: &str) -> Result<Option<ArrayD<f64>>, String> {
+        let Some(tensor) = self.tensor(name) else { return Ok(None) };
+        let stored = Stored::new(tensor.clone(), None).map_err(|e| e.to_string())?;
+        stored.numbers().map(Some).map_err(|e| e.to_string())
+    }
+
+    /// The value of a `Constant` node.
+    fn constant(&self) -> Option<TensorProto> {
+        let of = |name: &str| self.attribute(name);
+        let vector = |dims, dtype: DataType| TensorProto {
+            dims,
+            data_type: Some(dtype as i32),
+            ..TensorProto::default()
+        };
+        let ints = |dims, values| TensorProto { int64_data: values, ..vector(dims, DataType::Int64) };
+        let floats = |dims, values| TensorProto { float_data: values, ..vector(dims, DataType::Float) };
+        self.tensor("value")
+            .cloned()
+            .or_else(|| of("value_int").map(|a| ints(vec![], vec![a.i()])))
+            .or_else(|| of("value_ints").map(|a| ints(vec![a.ints.len() as i64], a.ints.clone())))
+            .or_else(|| of("value_float").map(|a| floats(vec![], vec![a.f()])))
+            .or_else(|| of("value_floats").map(|a| floats(vec![a.floats.len() as i64], a.floats.clone())))
+    }
+
+    /// A stored tensor has one more name: the node's output.
+    pub(super) fn rename(&mut self) -> Option<()> {
+        let name = self.name(0).filter(|name| self.importer.stored.contains_key(name))?;
+        let output = self.node.output.first()?.clone();
+        self.importer.same.insert(output, name);
+        Some(())
+    }
+
     /// A stored tensor that a `Constant` node holds, from now on under its output's name.
     pub(super) fn store(&mut self) -> Result<(), ImportError> {
-        let value = self.attribute("value").and_then(|a| a.t.clone());
-        let Some(mut tensor) = value else { return Err(self.unsupported("value", "a tensor")) };
+        let Some(mut tensor) = self.constant() else {
+            return Err(self.unsupported("value", "a tensor, or numbers"));
+        };
         tensor.name = self.node.output.first().cloned();
         // Only initialisers may have their data elsewhere.
-        let stored = super::Stored::new(tensor, None)?;
+        let stored = Stored::new(tensor, None)?;
         self.importer.stored.insert(stored.name().to_owned(), stored);
         Ok(())
     }
@@ -212,27 +365,51 @@ impl<'a> Call<'a> {
     }
 
     /// A value in the shape that ONNX's `Reshape` makes of it: 0 keeps a length, −1 is what is left.
-    pub(super) fn reshape(&mut self, x: NodeId, target: &[i64]) -> Result<NodeId, ImportError> {
+    pub(super) fn reshape(&mut self, x: NodeId, target: &[Count]) -> Result<NodeId, ImportError> {
         let from = self.shape(x);
-        let keep = |(axis, &len): (usize, &i64)| match len {
-            0 => from.dims().get(axis).copied(),
-            len => usize::try_from(len).ok().map(Dim::Len),
+        let keep = |(axis, &count): (usize, &Count)| match count {
+            Count::Same(0) => from.dims().get(axis).copied(),
+            Count::Same(len) => usize::try_from(len).ok().map(Dim::Len),
+            Count::Batch(each) => Some(Dim::times(each)),
         };
         let mut dims: Vec<Option<Dim>> = target.iter().enumerate().map(keep).collect();
-        let known = |d: &Option<Dim>| if let Some(Dim::Len(len)) = d { *len } else { 1 };
+        let known = |d: &Option<Dim>| d.map_or(1, |d| d.at(1));
         let product = dims.iter().map(known).fold(1usize, usize::saturating_mul);
-        let batched = dims.contains(&Some(Dim::N));
-        if let Some(open) = target.iter().position(|len| *len == -1) {
-            dims[open] = Some(match from.has_batch() && !batched && open == 0 {
-                true => Dim::N,
-                false => Dim::Len(from.sample_elements() / product.max(1)),
-            });
+        let batched = dims.iter().flatten().any(|dim| dim.each().is_some());
+        if let Some(open) = target.iter().position(|len| *len == Count::Same(-1)) {
+            let left = from.sample_elements() / product.max(1);
+            dims[open] =
+                Some(if from.open().is_some() && !batched { Dim::times(left) } else { Dim::Len(left) });
         }
         let shape = dims.into_iter().collect::<Option<Vec<_>>>().and_then(Shape::from_dims);
         let shape = shape.ok_or_else(|| {
-            self.bad(1, format!("the shape {target:?} for {from}"), "a shape that keeps the batch first")
+            self.bad(1, format!("the shape {target:?} for {from}"), "a shape that keeps the batch")
         })?;
         self.primitive(Primitive::Reshape { shape }, &[x])
+    }
+
+    /// A value with one more open axis than it has, `axis`: the same for each sample.
+    pub(super) fn for_each_sample(
+        &mut self,
+        x: NodeId,
+        axis: usize,
+        each: usize,
+    ) -> Result<NodeId, ImportError> {
+        let mut dims = vec![Dim::Len(1); self.shape(x).rank()];
+        dims[axis] = Dim::times(each);
+        let shape = Shape::from_dims(dims).expect("one axis is open");
+        let zeros = self.importer.zeros();
+        let zeros = zeros
+            .map_err(|source| ImportError::Graph { place: self.place.clone(), source: Box::new(source) })?;
+        let Some(zeros) = zeros else {
+            return Err(self.bad(0, "no input".into(), "a network with an input"));
+        };
+        self.build(|b| {
+            let row = b.reshape(zeros, Shape::batch(&[1]))?;
+            let rows = b.primitive(Primitive::Expand { shape: Shape::batch(&[each]) }, &[row])?;
+            let zeros = b.reshape(rows, shape)?;
+            b.add(x, zeros)
+        })
     }
 }
 
@@ -245,6 +422,10 @@ pub(super) fn place(graph: &GraphProto, node: &NodeProto) -> Box<Place> {
             "" => node.op_type().to_owned(),
             domain => format!("{domain}.{}", node.op_type()),
         },
+        position: [
+            graph.node.iter().position(|other| std::ptr::eq(other, node)).map_or(0, |index| index + 1),
+            graph.node.len(),
+        ],
     })
 }
 

@@ -15,11 +15,14 @@ pub struct Place {
     pub node: String,
     /// Its operator, with the domain where that is not ONNX's own.
     pub op: String,
+    /// Its number among the nodes, from 1, and how many there are.
+    pub position: [usize; 2],
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "graph '{}', node '{}': {}", self.graph, self.node, self.op)
+        let [number, of] = self.position;
+        write!(f, "graph '{}', node '{}' ({number} of {of}): {}", self.graph, self.node, self.op)
     }
 }
 
@@ -56,10 +59,15 @@ pub enum ImportError {
         expected: String,
     },
     /// An operator that is not read.
-    #[error("{place}: this operator is not supported; supported are {supported}")]
+    #[error(
+        "{place}: this operator is not supported; {}supported are {supported}",
+        near.map_or(String::new(), |near| format!("nearest is {near}; "))
+    )]
     Op {
         /// The node.
         place: Box<Place>,
+        /// What would do in its place.
+        near: Option<&'static str>,
         /// All that are.
         supported: String,
     },

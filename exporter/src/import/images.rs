@@ -78,42 +78,59 @@ pub(super) fn conv_transpose(c: &mut Call<'_>) -> Values {
     Ok(vec![c.primitive(Primitive::Add, &[y, bias])?])
 }
 
-/// The kernel of a pooling, and how it moves.
-fn pool(c: &Call<'_>) -> Result<([usize; 2], Window), ImportError> {
-    c.only("ceil_mode", 0, 0)?;
+/// The kernel of a pooling, how it moves, and how much of the border after the image is only there because lengths are rounded up.
+fn pool(c: &Call<'_>, image: &Shape) -> Result<([usize; 2], Window, [usize; 2]), ImportError> {
     if c.int_list("kernel_shape").is_none() {
         return Err(c.unsupported("kernel_shape", "two numbers"));
     }
     let kernel = numbers(c, "kernel_shape", 0)?;
-    Ok((kernel, window(c, kernel)?))
+    let mut window = window(c, kernel)?;
+    let mut extra = [0; 2];
+    for direction in 0..if c.int("ceil_mode", 0) == 0 { 0 } else { 2 } {
+        let side = image.len(2 + direction).unwrap_or(0);
+        let Some((outputs, rest)) = window.outputs(direction, side, kernel[direction]) else { continue };
+        let (step, [before, _]) = (window.strides[direction], window.border(direction));
+        // One more window, if it begins in the image or before it.
+        if rest > 0 && outputs * step < before + side {
+            extra[direction] = step - rest;
+            window.pads[2 + direction] += step - rest;
+        }
+    }
+    Ok((kernel, window, extra))
 }
 
 pub(super) fn max_pool(c: &mut Call<'_>) -> Values {
     c.only("storage_order", 0, 0)?;
-    let (x, (kernel, window)) = (c.operand(0)?, pool(c)?);
+    let x = c.operand(0)?;
+    let (kernel, window, _) = pool(c, &c.shape(x))?;
     Ok(vec![c.primitive(Primitive::MaxPool { kernel, window }, &[x])?])
 }
 
 /// In the graph the border always counts; where it shall not, windows that see it are scaled up by a constant.
 pub(super) fn average_pool(c: &mut Call<'_>) -> Values {
-    let (x, (kernel, window)) = (c.operand(0)?, pool(c)?);
+    let x = c.operand(0)?;
+    let (kernel, window, extra) = pool(c, &c.shape(x))?;
     if window.dilations != [1; 2] {
         return Err(c.unsupported("dilations", "1"));
     }
     let y = c.primitive(Primitive::AveragePool { kernel, window }, &[x])?;
-    if window.pads == [0; 4] || c.int("count_include_pad", 0) != 0 {
+    let border = c.int("count_include_pad", 0) != 0;
+    if window.pads == [0; 4] || border && extra == [0; 2] {
         return Ok(vec![y]);
     }
     let (image, pooled) = (c.shape(x), c.shape(y));
-    // How many places of a window lie in the image, along a direction and for each output.
-    let inside = |direction: usize| -> Vec<usize> {
+    // How many places of a window count, along a direction and for each output.
+    let counted = |direction: usize| -> Vec<usize> {
         let side = |shape: &Shape| shape.len(2 + direction).unwrap_or(0);
-        let (before, step) = (window.pads[direction], window.strides[direction]);
-        let within = |place: usize| (before..before + side(&image)).contains(&place);
-        let count = |i: usize| (0..kernel[direction]).filter(|k| within(i * step + k)).count();
+        let ([before, after], step) = (window.border(direction), window.strides[direction]);
+        let counts = match border {
+            true => 0..before + side(&image) + after - extra[direction],
+            false => before..before + side(&image),
+        };
+        let count = |i: usize| (0..kernel[direction]).filter(|k| counts.contains(&(i * step + k))).count();
         (0..side(&pooled)).map(count).collect()
     };
-    let (rows, cols) = (inside(0), inside(1));
+    let (rows, cols) = (counted(0), counted(1));
     let all = (kernel[0] * kernel[1]) as f32;
     let scale = rows.iter().flat_map(|rows| cols.iter().map(move |cols| all / (rows * cols) as f32));
     let (scale, shape) = (scale.collect(), [rows.len(), cols.len()]);
@@ -121,28 +138,4 @@ pub(super) fn average_pool(c: &mut Call<'_>) -> Values {
         let scale = b.constant(&shape, scale)?;
         b.mul(y, scale)
     })?])
-}
-
-/// Nearest-neighbour enlargement of the two image axes, which stand last or, channels being last, in the middle.
-pub(super) fn resize(c: &mut Call<'_>) -> Values {
-    c.only_text("mode", "nearest", "nearest")?;
-    c.only_text("coordinate_transformation_mode", "half_pixel", "asymmetric")?;
-    c.only_text("nearest_mode", "round_prefer_floor", "floor")?;
-    let (x, scales) = (c.operand(0)?, c.floats(2)?.unwrap_or_default());
-    let whole = |f: f32| (1.0..=1024.0).contains(&f) && f.fract() == 0.0;
-    match scales[..] {
-        [1.0, 1.0, f, g] if f == g && whole(f) => {
-            Ok(vec![c.primitive(Primitive::Resize { factor: f as usize }, &[x])?])
-        }
-        [1.0, f, g, 1.0] if f == g && whole(f) && c.shape(x).rank() == 4 => {
-            let x = c.channels_first(x)?;
-            let y = c.primitive(Primitive::Resize { factor: f as usize }, &[x])?;
-            Ok(vec![c.channels_last(y)?])
-        }
-        _ => Err(c.bad(
-            2,
-            format!("scales {scales:?}"),
-            "one whole factor for both sides of an image [N, C, H, W]",
-        )),
-    }
 }

@@ -1,6 +1,6 @@
 //! The import of norms.
 
-use anomalens_models::graph::{Primitive, Shape};
+use anomalens_models::graph::{Composite, Dim, Primitive, Shape};
 
 use super::call::Call;
 use super::ops::Values;
@@ -49,16 +49,42 @@ pub(super) fn batch(c: &mut Call<'_>) -> Values {
     Ok(vec![y])
 }
 
-/// Over the last axes, by the instance norm of all of them as one: `[N, …, D]` is `[N, P, D]` to it.
+/// Over groups of channels. Scale and shift were one a group before opset 21, and are one a channel since.
+pub(super) fn group(c: &mut Call<'_>) -> Values {
+    let (x, mut parameters) = (c.operand(0)?, [c.operand(1)?, c.operand(2)?]);
+    let groups = usize::try_from(c.int("num_groups", 0)).unwrap_or(0);
+    let channels = c.shape(x).len(1).unwrap_or(0);
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        return Err(c.unsupported("num_groups", &format!("what divides {channels} channels")));
+    }
+    if c.opset() < 21 {
+        for parameter in &mut parameters {
+            *parameter = c.build(|b| {
+                let column = b.reshape(*parameter, Shape::fixed(&[groups, 1]))?;
+                let shape = Shape::fixed(&[groups, channels / groups]);
+                let each = b.primitive(Primitive::Expand { shape }, &[column])?;
+                b.reshape(each, Shape::fixed(&[channels]))
+            })?;
+        }
+    }
+    let norm = Composite::GroupNorm { groups, epsilon: c.float("epsilon", 1e-5) };
+    Ok(vec![c.build(|b| b.composite(norm, &[x, parameters[0], parameters[1]]))?])
+}
+
+/// Over the last axes, by the instance norm of all of them as one: `[N, …, D]` is `[N, P, D]` to it, `[P, N, D]` is `[PN, 1, D]`.
 pub(super) fn layer(c: &mut Call<'_>) -> Values {
     let x = c.operand(0)?;
     let shape = c.shape(x);
     let axis = c.axis("axis", c.int("axis", -1), shape.rank())?;
-    if axis == 0 || !shape.has_batch() {
+    if shape.open().is_none_or(|open| open >= axis) {
         return Err(c.unsupported("axis", "axes behind the batch of a value [N, …]"));
     }
     let over: usize = (axis..shape.rank()).filter_map(|axis| shape.len(axis)).product();
-    let flat = Shape::batch(&[shape.sample_elements() / over.max(1), over]);
+    let rows = shape.sample_elements() / over.max(1);
+    let flat = match shape.has_batch() {
+        true => Shape::batch(&[rows, over]),
+        false => Shape::fixed(&[0, 1, over]).with(0, Dim::times(rows)),
+    };
     let norm = Primitive::InstanceNormalization { epsilon: c.float("epsilon", 1e-5) };
     let (scale, shift) = (c.operand(1)?, c.optional(2)?);
     let y = c.build(|b| {

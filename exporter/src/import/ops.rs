@@ -3,7 +3,8 @@
 use anomalens_models::graph::{DType, NodeId, Primitive, Shape};
 
 use super::call::{Call, place};
-use super::{ImportError, images, microsoft, norms};
+use super::near::near;
+use super::{ImportError, images, microsoft, moves, norms, products, resize};
 use crate::onnx::tensor_proto::DataType;
 use crate::onnx::{GraphProto, NodeProto};
 
@@ -37,8 +38,13 @@ const fn ms(
 }
 
 static OPS: &[Op] = &[
-    op("Constant", &["value"], |c| c.store().map(|()| vec![])),
-    op("Identity", &[], |c| Ok(vec![c.operand(0)?])),
+    op("Constant", &["value", "value_float", "value_floats", "value_int", "value_ints"], |c| {
+        c.store().map(|()| vec![])
+    }),
+    op("Identity", &[], |c| match c.rename() {
+        Some(()) => Ok(vec![]),
+        None => Ok(vec![c.operand(0)?]),
+    }),
     op("Dropout", &["seed"], |c| Ok(vec![c.operand(0)?])),
     op("Add", &[], |c| same(c, Primitive::Add, 2)),
     op("Sub", &[], |c| same(c, Primitive::Sub, 2)),
@@ -62,6 +68,13 @@ static OPS: &[Op] = &[
     op("Neg", &[], |c| {
         let x = c.operand(0)?;
         Ok(vec![c.build(|b| b.scale(x, -1.0))?])
+    }),
+    op("Reciprocal", &[], |c| {
+        let x = c.operand(0)?;
+        Ok(vec![c.build(|b| {
+            let one = b.scalar(1.0);
+            b.div(one, x)
+        })?])
     }),
     op("Pow", &[], pow),
     op("Clip", &[], |c| {
@@ -91,12 +104,34 @@ static OPS: &[Op] = &[
     op("Cast", &["to"], cast),
     op("Softmax", &["axis"], |c| softmax(c, |axis| Primitive::Softmax { axis })),
     op("LogSoftmax", &["axis"], |c| softmax(c, |axis| Primitive::LogSoftmax { axis })),
-    op("Reshape", &["allowzero"], reshape),
-    op("Transpose", &["perm"], transpose),
-    op("Concat", &["axis"], concat),
-    op("Slice", &[], slice),
-    op("Pad", &["mode"], pad),
-    op("Expand", &[], expand),
+    op("Einsum", &["equation"], products::einsum),
+    op("Reshape", &["allowzero"], moves::reshape),
+    op("Squeeze", &[], moves::squeeze),
+    op("Unsqueeze", &[], moves::unsqueeze),
+    op("Transpose", &["perm"], moves::transpose),
+    op("Concat", &["axis"], moves::concat),
+    op("Split", &["axis", "num_outputs"], moves::split),
+    op("Slice", &[], moves::slice),
+    op("Pad", &["mode"], moves::pad),
+    op("Expand", &[], moves::expand),
+    op("Equal", &[], moves::compare),
+    op("Greater", &[], moves::compare),
+    op("GreaterOrEqual", &[], moves::compare),
+    op("Less", &[], moves::compare),
+    op("LessOrEqual", &[], moves::compare),
+    op("And", &[], moves::logic),
+    op("Or", &[], moves::logic),
+    op("Not", &[], moves::logic),
+    op("Where", &[], moves::choose),
+    op("Max", &[], |c| moves::extreme(c, 1.0)),
+    op("Min", &[], |c| moves::extreme(c, -1.0)),
+    op("Shape", &["end", "start"], moves::only_known),
+    op("ConstantOfShape", &["value"], moves::only_known),
+    op("Range", &[], moves::only_known),
+    op("Mod", &["fmod"], moves::only_known),
+    op("Floor", &[], moves::only_known),
+    op("Ceil", &[], moves::only_known),
+    op("ReduceProd", &["axes", "keepdims", "noop_with_empty_axes"], moves::only_known),
     op("ReduceSum", &["axes", "keepdims", "noop_with_empty_axes"], |c| {
         reduce(c, |axes| Primitive::ReduceSum { axes })
     }),
@@ -106,6 +141,7 @@ static OPS: &[Op] = &[
     op("ReduceMax", &["axes", "keepdims", "noop_with_empty_axes"], |c| {
         reduce(c, |axes| Primitive::ReduceMax { axes })
     }),
+    op("ReduceL2", &["axes", "keepdims", "noop_with_empty_axes"], length),
     op("GlobalAveragePool", &[], |c| {
         let (x, axes) = image_axes(c)?;
         Ok(vec![c.primitive(Primitive::ReduceMean { axes }, &[x])?])
@@ -114,13 +150,14 @@ static OPS: &[Op] = &[
         let (x, axes) = image_axes(c)?;
         Ok(vec![c.primitive(Primitive::ReduceMax { axes }, &[x])?])
     }),
-    op("Flatten", &["axis"], flatten),
-    op("Gather", &["axis"], gather),
+    op("Flatten", &["axis"], moves::flatten),
+    op("Gather", &["axis"], moves::gather),
     op("OneHot", &["axis"], one_hot),
     op("InstanceNormalization", &["epsilon"], norms::instance),
     op("BatchNormalization", &["epsilon", "momentum", "training_mode"], norms::batch),
+    op("GroupNormalization", &["epsilon", "num_groups", "stash_type"], norms::group),
     op("LayerNormalization", &["axis", "epsilon", "stash_type"], norms::layer),
-    op("Gemm", &["alpha", "beta", "transA", "transB"], gemm),
+    op("Gemm", &["alpha", "beta", "transA", "transB"], products::gemm),
     op("Conv", &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], |c| {
         let (x, weight) = (c.operand(0)?, c.operand(1)?);
         images::conv(c, x, weight)
@@ -140,7 +177,20 @@ static OPS: &[Op] = &[
         &["auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"],
         images::average_pool,
     ),
-    op("Resize", &["coordinate_transformation_mode", "mode", "nearest_mode"], images::resize),
+    op(
+        "Resize",
+        &[
+            "antialias",
+            "coordinate_transformation_mode",
+            "cubic_coeff_a",
+            "exclude_outside",
+            "extrapolation_value",
+            "keep_aspect_ratio_policy",
+            "mode",
+            "nearest_mode",
+        ],
+        resize::resize,
+    ),
     ms("NhwcConv", &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], microsoft::conv),
     ms("GroupNorm", &["activation", "channels_last", "epsilon", "groups"], microsoft::group_norm),
     ms("SkipGroupNorm", &["activation", "channels_last", "epsilon", "groups"], microsoft::skip_group_norm),
@@ -151,17 +201,21 @@ static OPS: &[Op] = &[
 /// Errors: [`ImportError::Op`].
 pub(super) fn find(graph: &GraphProto, node: &NodeProto) -> Result<&'static Op, ImportError> {
     OPS.iter().find(|op| (op.domain, op.name) == (node.domain(), node.op_type())).ok_or_else(|| {
-        let name = |op: &Op| match op.domain {
-            "" => op.name.to_owned(),
-            domain => format!("{domain}.{}", op.name),
-        };
-        let supported = OPS.iter().map(name).collect::<Vec<_>>().join(", ");
-        ImportError::Op { place: place(graph, node), supported }
+        let supported = names().collect::<Vec<_>>().join(", ");
+        ImportError::Op { place: place(graph, node), near: near(node.op_type()), supported }
+    })
+}
+
+/// The names of all operators that are read, with the domain where that is not ONNX's own.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    OPS.iter().map(|op| match op.domain {
+        "" => op.name.to_owned(),
+        domain => format!("{domain}.{}", op.name),
     })
 }
 
 /// A primitive that means what the operator means.
-fn same(c: &mut Call<'_>, op: Primitive, operands: usize) -> Values {
+pub(super) fn same(c: &mut Call<'_>, op: Primitive, operands: usize) -> Values {
     let inputs = (0..operands).map(|i| c.operand(i)).collect::<Result<Vec<_>, _>>()?;
     Ok(vec![c.primitive(op, &inputs)?])
 }
@@ -169,9 +223,11 @@ fn same(c: &mut Call<'_>, op: Primitive, operands: usize) -> Values {
 fn cast(c: &mut Call<'_>) -> Values {
     let x = c.operand(0)?;
     match DataType::try_from(c.int("to", 0) as i32) {
-        Ok(DataType::Float | DataType::Float16) if c.dtype(x) == DType::F32 => Ok(vec![x]),
-        Ok(DataType::Float | DataType::Float16) => Ok(vec![c.primitive(Primitive::Cast, &[x])?]),
-        _ => Err(c.unsupported("to", "1 (f32) and 10 (f16)")),
+        Ok(DataType::Float | DataType::Float16 | DataType::Double) if c.dtype(x) == DType::F32 => Ok(vec![x]),
+        Ok(DataType::Float | DataType::Float16 | DataType::Double) => {
+            Ok(vec![c.primitive(Primitive::Cast, &[x])?])
+        }
+        _ => Err(c.unsupported("to", "1 (f32), 10 (f16) and 11 (f64)")),
     }
 }
 
@@ -181,92 +237,29 @@ fn softmax(c: &mut Call<'_>, make: fn(usize) -> Primitive) -> Values {
     Ok(vec![c.primitive(make(axis), &[x])?])
 }
 
-fn reshape(c: &mut Call<'_>) -> Values {
-    c.only("allowzero", 0, 0)?;
-    let (x, target) = (c.operand(0)?, c.some_ints(1)?);
-    Ok(vec![c.reshape(x, &target)?])
-}
-
-fn transpose(c: &mut Call<'_>) -> Values {
-    let x = c.operand(0)?;
-    let rank = c.shape(x).rank();
-    let reversed = || (0..rank as i64).rev().collect();
-    let perm = c.int_list("perm").unwrap_or_else(reversed);
-    let perm = perm.iter().map(|&p| c.axis("perm", p, rank)).collect::<Result<Vec<_>, _>>()?;
-    Ok(vec![c.primitive(Primitive::Transpose { perm }, &[x])?])
-}
-
-fn concat(c: &mut Call<'_>) -> Values {
-    let parts = (0..c.operands()).map(|i| c.operand(i)).collect::<Result<Vec<_>, _>>()?;
-    let rank = parts.first().map_or(0, |&x| c.shape(x).rank());
-    let axis = c.axis("axis", c.int("axis", 0), rank)?;
-    Ok(vec![c.primitive(Primitive::Concat { axis }, &parts)?])
-}
-
-fn slice(c: &mut Call<'_>) -> Values {
-    let mut x = c.operand(0)?;
-    let (starts, ends) = (c.some_ints(1)?, c.some_ints(2)?);
-    let axes = c.ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = c.ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
-    if steps.iter().any(|step| *step < 1) {
-        return Err(c.bad(4, format!("steps {steps:?}"), "steps of at least 1"));
-    }
-    if [axes.len(), ends.len(), steps.len()] != [starts.len(); 3] {
-        return Err(c.bad(1, format!("{} starts, {} ends", starts.len(), ends.len()), "one of each an axis"));
-    }
-    for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
-        let shape = c.shape(x);
-        let axis = c.axis("axes", axis, shape.rank())?;
-        let len = shape.len(axis).ok_or_else(|| c.bad(3, "the batch".into(), "other axes than the batch"))?;
-        // Negative places count from the end, and what lies beyond it is cut.
-        let at = |place: i64| {
-            (if place < 0 { place.saturating_add(len as i64) } else { place }).clamp(0, len as i64) as usize
-        };
-        x = c.primitive(
-            Primitive::Slice { axis, start: at(start), end: at(end), step: step as usize },
-            &[x],
-        )?;
-    }
-    Ok(vec![x])
-}
-
-fn pad(c: &mut Call<'_>) -> Values {
-    c.only_text("mode", "constant", "constant")?;
-    let mut x = c.operand(0)?;
-    let pads = c.some_ints(1)?;
-    let value = c.number(2, 0.0)?;
-    let rank = c.shape(x).rank();
-    let axes = c.ints(3)?.unwrap_or_else(|| (0..rank as i64).collect());
-    if pads.len() != 2 * axes.len() {
-        return Err(c.bad(1, format!("{pads:?}"), "two numbers an axis"));
-    }
-    for (i, &axis) in axes.iter().enumerate() {
-        let axis = c.axis("axes", axis, rank)?;
-        let (Ok(before), Ok(after)) = (u16::try_from(pads[i]), u16::try_from(pads[axes.len() + i])) else {
-            return Err(c.bad(1, format!("{pads:?}"), "numbers from 0 to 65535"));
-        };
-        let (before, after) = (usize::from(before), usize::from(after));
-        if before + after > 0 {
-            x = c.primitive(Primitive::Pad { axis, before, after, value }, &[x])?;
-        }
-    }
-    Ok(vec![x])
-}
-
-fn expand(c: &mut Call<'_>) -> Values {
-    let (x, target) = (c.operand(0)?, c.some_ints(1)?);
-    let from = c.shape(x);
-    let lengths: Option<Vec<usize>> = target.iter().map(|&len| usize::try_from(len).ok()).collect();
-    let shape = lengths.and_then(|lengths| from.broadcast(&Shape::fixed(&lengths)));
-    let shape =
-        shape.ok_or_else(|| c.bad(1, format!("{target:?} for {from}"), "a shape that it expands to"))?;
-    Ok(vec![c.primitive(Primitive::Expand { shape }, &[x])?])
-}
-
 /// The axes stand among the operands since opset 13 (sum) or 18 (mean), before that among the attributes.
 fn reduce(c: &mut Call<'_>, make: fn(Vec<usize>) -> Primitive) -> Values {
-    c.only("noop_with_empty_axes", 0, 0)?;
     let x = c.operand(0)?;
+    reduced(c, x, make)
+}
+
+/// √Σ x²; where all are 0, so is the gradient, as in PyTorch: a 1 keeps the root from there, and a 0 takes it away.
+fn length(c: &mut Call<'_>) -> Values {
+    let x = c.operand(0)?;
+    let square = c.primitive(Primitive::Mul, &[x, x])?;
+    let sum = reduced(c, square, |axes| Primitive::ReduceSum { axes })?[0];
+    let some = c.primitive(Primitive::Sign, &[sum])?;
+    Ok(vec![c.build(|b| {
+        let one = b.scalar(1.0);
+        let none = b.sub(one, some)?;
+        let sum = b.add(sum, none)?;
+        let root = b.primitive(Primitive::Sqrt, &[sum])?;
+        b.mul(root, some)
+    })?])
+}
+
+fn reduced(c: &mut Call<'_>, x: NodeId, make: fn(Vec<usize>) -> Primitive) -> Values {
+    c.only("noop_with_empty_axes", 0, 0)?;
     let shape = c.shape(x);
     let axes = c.ints(1)?.or(c.int_list("axes")).unwrap_or_else(|| (0..shape.rank() as i64).collect());
     let axes = axes.iter().map(|&a| c.axis("axes", a, shape.rank())).collect::<Result<Vec<_>, _>>()?;
@@ -275,13 +268,8 @@ fn reduce(c: &mut Call<'_>, make: fn(Vec<usize>) -> Primitive) -> Values {
         return Ok(vec![y]);
     }
     let left = shape.dims().iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, d)| *d).collect();
-    let shape = Shape::from_dims(left).expect("the batch cannot be summed over, so it is still first");
+    let shape = Shape::from_dims(left).expect("the batch cannot be summed over");
     Ok(vec![c.primitive(Primitive::Reshape { shape }, &[y])?])
-}
-
-fn gather(c: &mut Call<'_>) -> Values {
-    c.only("axis", 0, 0)?;
-    same(c, Primitive::Gather, 2)
 }
 
 fn one_hot(c: &mut Call<'_>) -> Values {
@@ -295,21 +283,6 @@ fn one_hot(c: &mut Call<'_>) -> Values {
             Err(c.bad(1, format!("depth {depth:?}, values {values:?}"), "one depth, values 0 and 1"))
         }
     }
-}
-
-fn gemm(c: &mut Call<'_>) -> Values {
-    c.only("transA", 0, 0)?;
-    for name in ["alpha", "beta"] {
-        if c.float(name, 1.0) != 1.0 {
-            return Err(c.unsupported(name, "1"));
-        }
-    }
-    let (x, mut weight) = (c.operand(0)?, c.operand(1)?);
-    if c.int("transB", 0) == 0 {
-        weight = c.primitive(Primitive::Transpose { perm: vec![1, 0] }, &[weight])?;
-    }
-    let bias = images::bias(c, c.shape(weight).len(0))?;
-    Ok(vec![c.primitive(Primitive::Gemm, &[x, weight, bias])?])
 }
 
 /// αx + β, cut to what a probability can be.
@@ -397,13 +370,33 @@ fn image_axes(c: &mut Call<'_>) -> Result<(NodeId, Vec<usize>), ImportError> {
     Ok((x, (2..rank).collect()))
 }
 
-fn flatten(c: &mut Call<'_>) -> Values {
-    c.only("axis", 1, 1)?;
-    let x = c.operand(0)?;
-    let shape = c.shape(x);
-    if !shape.has_batch() {
-        return Err(c.bad(0, shape.to_string(), "a value of the batch, [N, …]"));
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The page lists what the table has: no more, no less. ONNX Runtime's own are for graphs of this project alone.
+    #[test]
+    fn the_page_lists_every_operator() {
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gradient.md")).unwrap();
+        let table = page.split("| | operators |").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+        let plain = |text: &str| -> String {
+            let mut depth = 0;
+            let mut keep = |c: char| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                depth == 0 && c != ')'
+            };
+            text.chars().filter(|&c| keep(c)).collect()
+        };
+        let listed: BTreeSet<String> = table
+            .lines()
+            .filter_map(|row| row.split('|').nth(2))
+            .flat_map(|row| {
+                plain(row).split([',', ';']).map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+            })
+            .filter(|name| !name.is_empty() && !name.starts_with('-'))
+            .collect();
+        let read: BTreeSet<String> = super::names().filter(|name| !name.contains('.')).collect();
+        assert_eq!(listed, read);
     }
-    let shape = Shape::batch(&[shape.sample_elements()]);
-    Ok(vec![c.primitive(Primitive::Reshape { shape }, &[x])?])
 }

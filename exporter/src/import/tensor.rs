@@ -5,8 +5,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::f16;
+use ndarray::{ArrayD, IxDyn};
 
 use super::ImportError;
+use super::known::{Known, Sort};
 use crate::onnx::TensorProto;
 use crate::onnx::tensor_proto::{DataLocation, DataType};
 
@@ -44,7 +46,9 @@ impl Stored {
         let dtype = DataType::try_from(tensor.data_type())
             .ok()
             .filter(|dtype| element_bytes(*dtype).is_some())
-            .ok_or_else(|| wrong(format!("element type {}", tensor.data_type()), "f32, f16 or i64"))?;
+            .ok_or_else(|| {
+                wrong(format!("element type {}", tensor.data_type()), "f32, f16, f64, i64, i32 or bool")
+            })?;
         let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
         let shape = shape.ok_or_else(|| wrong(format!("shape {:?}", tensor.dims), "no negative length"))?;
         // Of a tensor without elements too, the other lengths must be possible: arrays count on it.
@@ -62,6 +66,9 @@ impl Stored {
                 (Some(raw), _) => raw,
                 (None, DataType::Float) => tensor.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
                 (None, DataType::Int64) => tensor.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                (None, DataType::Double) => tensor.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                (None, DataType::Int32) => tensor.int32_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                (None, DataType::Bool) => tensor.int32_data.iter().map(|v| u8::from(*v != 0)).collect(),
                 // Halves stand in the low 16 bits of each.
                 (None, _) => tensor.int32_data.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
             })
@@ -88,7 +95,7 @@ impl Stored {
     }
 
     pub(super) fn is_float(&self) -> bool {
-        matches!(self.dtype, DataType::Float | DataType::Float16)
+        matches!(self.dtype, DataType::Float | DataType::Float16 | DataType::Double)
     }
 
     /// The values of a floating-point tensor, row-major; halves are widened, which is exact.
@@ -101,20 +108,39 @@ impl Stored {
             DataType::Float16 => {
                 Ok(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect())
             }
-            _ => Err(self.wrong("f32 or f16")),
+            DataType::Double => {
+                Ok(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect())
+            }
+            _ => Err(self.wrong("f32, f16 or f64")),
         }
     }
 
-    /// The values of an integer tensor, row-major.
+    /// The values of any tensor, row-major; integers beyond 2⁵³ are rounded.
     ///
-    /// Errors: [`ImportError::Tensor`] for floating point, [`ImportError::Io`].
-    pub(super) fn ints(&self) -> Result<Vec<i64>, ImportError> {
-        match self.dtype {
-            DataType::Int64 => {
-                Ok(self.bytes()?.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
+    /// Errors: [`ImportError::Io`].
+    pub(super) fn numbers(&self) -> Result<ArrayD<f64>, ImportError> {
+        let bytes = self.bytes()?;
+        let values = match self.dtype {
+            DataType::Int64 => bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            DataType::Int32 => {
+                bytes.as_chunks().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect()
             }
-            _ => Err(self.wrong("i64")),
-        }
+            DataType::Bool => bytes.iter().map(|b| f64::from(u8::from(*b != 0))).collect(),
+            _ => self.floats()?.into_iter().map(f64::from).collect(),
+        };
+        ArrayD::from_shape_vec(IxDyn(&self.shape), values).map_err(|_| self.wrong("values for its shape"))
+    }
+
+    /// The same, as numbers that are known beforehand.
+    ///
+    /// Errors: [`ImportError::Io`].
+    pub(super) fn known(&self) -> Result<Known, ImportError> {
+        let sort = match self.dtype {
+            DataType::Int64 | DataType::Int32 => Sort::Integer,
+            DataType::Bool => Sort::Truth,
+            _ => Sort::Float,
+        };
+        self.numbers().map(|values| Known::same(sort, values))
     }
 
     fn wrong(&self, expected: &str) -> ImportError {
@@ -148,7 +174,9 @@ fn element_bytes(dtype: DataType) -> Option<usize> {
     match dtype {
         DataType::Float => Some(4),
         DataType::Float16 => Some(2),
-        DataType::Int64 => Some(8),
+        DataType::Int64 | DataType::Double => Some(8),
+        DataType::Int32 => Some(4),
+        DataType::Bool => Some(1),
         _ => None,
     }
 }

@@ -111,7 +111,10 @@ impl Lowered<'_> {
                 Layout::First => node.ty.shape.clone(),
                 Layout::Last => channels_last(&node.ty.shape),
             };
-            self.values_info.push(value_info(&name, element_type(node.ty.dtype, form.precision), &shape));
+            // Engines name what is open; a multiple of the batch they find by themselves.
+            if !shape.dims().iter().any(|dim| matches!(dim, Dim::Times(_))) {
+                self.values_info.push(value_info(&name, element_type(node.ty.dtype, form.precision), &shape));
+            }
         }
         self.values[id.index()].push((form, name.clone()));
         name

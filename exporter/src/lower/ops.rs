@@ -87,7 +87,8 @@ pub(super) fn lower(out: &mut Lowered<'_>, id: NodeId, node: &Node, op: &Primiti
             emit(out, id, node, vec![String::new(), scales], nearest());
         }
         P::Reshape { shape } => {
-            let target = out.integers(&reshape_target(shape));
+            let from = &out.graph.node(node.inputs[0]).ty.shape;
+            let target = out.integers(&reshape_target(from, shape));
             emit(out, id, node, vec![target], vec![]);
         }
         P::Transpose { perm } => emit(out, id, node, vec![], vec![ints("perm", perm.iter().copied())]),

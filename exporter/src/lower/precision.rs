@@ -79,7 +79,7 @@ pub fn of_params(graph: &Graph, precision: Precision, plain: &[&str]) -> HashMap
         let want = match (precision, rule(op)) {
             _ if is_within(&node.scope, plain) => Precision::F32,
             (Precision::F16, Rule::Half) => Precision::F16,
-            (Precision::F16, Rule::Follows) if !node.ty.shape.has_batch() => {
+            (Precision::F16, Rule::Follows) if node.ty.shape.open().is_none() => {
                 wanted[id.index()].unwrap_or_default()
             }
             _ => Precision::F32,

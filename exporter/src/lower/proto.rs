@@ -77,6 +77,7 @@ pub(super) fn value_info(name: &str, element_type: i32, shape: &Shape) -> ValueI
     let dim = |d: &Dim| Dimension {
         value: Some(match d {
             Dim::N => dimension::Value::DimParam(BATCH.to_owned()),
+            Dim::Times(each) => dimension::Value::DimParam(format!("{each}*{BATCH}")),
             Dim::Len(l) => dimension::Value::DimValue(*l as i64),
         }),
         ..Dimension::default()
@@ -93,9 +94,11 @@ pub(super) fn value_info(name: &str, element_type: i32, shape: &Shape) -> ValueI
     }
 }
 
-/// A shape as `Reshape` takes it: 0 keeps the batch.
-pub(super) fn reshape_target(shape: &Shape) -> Vec<i64> {
-    shape.dims().iter().map(|d| if let Dim::Len(l) = d { *l as i64 } else { 0 }).collect()
+/// The shape `to` as `Reshape` takes it for a value of shape `from`: 0 keeps the batch where it is first in both, and −1 is what
+/// the other lengths leave.
+pub(super) fn reshape_target(from: &Shape, to: &Shape) -> Vec<i64> {
+    let open = if from.has_batch() && to.has_batch() { 0 } else { -1 };
+    to.dims().iter().map(|d| if let Dim::Len(l) = d { *l as i64 } else { open }).collect()
 }
 
 /// A shape as `Expand` takes it: 1 leaves the batch as it is.

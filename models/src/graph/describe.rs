@@ -76,7 +76,7 @@ fn bytes(node: &Node) -> u64 {
     use Primitive as P;
     match &node.op {
         Op::Primitive(P::Param(_) | P::Constant(_) | P::Reshape { .. }) => 0,
-        _ if !node.ty.shape.has_batch() => 0,
+        _ if node.ty.shape.open().is_none() => 0,
         _ => 4 * node.ty.shape.sample_elements() as u64,
     }
 }

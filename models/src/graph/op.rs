@@ -138,12 +138,12 @@ pub enum Primitive {
         /// The factor.
         factor: usize,
     },
-    /// The same elements in another shape; the batch stays first.
+    /// The same elements in another shape.
     Reshape {
         /// The new shape.
         shape: Shape,
     },
-    /// Axes in another order; the batch stays first.
+    /// Axes in another order.
     Transpose {
         /// `perm[i]` is the input axis that becomes axis i.
         perm: Vec<usize>,

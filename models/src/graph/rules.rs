@@ -80,7 +80,7 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
         }
         P::InstanceNormalization { .. } => {
             let x = one(shapes)?;
-            if x.has_batch() && x.rank() >= 3 { Ok(x.clone()) } else { Err("[N, C, …]".into()) }
+            if x.open() == Some(0) && x.rank() >= 3 { Ok(x.clone()) } else { Err("[N, C, …]".into()) }
         }
         P::Gemm => gemm(shapes).ok_or_else(|| "[N, I], [O, I] and [O]".into()),
         P::MatMul => matmul(shapes).ok_or_else(|| "[…, m, k] and […, k, n]".into()),
@@ -112,10 +112,10 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
         }
         P::Reshape { shape } => {
             let x = one(shapes)?;
-            if x.has_batch() == shape.has_batch() && x.sample_elements() == shape.sample_elements() {
+            if x.open().is_some() == shape.open().is_some() && x.sample_elements() == shape.sample_elements() {
                 Ok(shape.clone())
             } else {
-                Err(format!("as many elements as {shape}, with the batch in front of both or of neither"))
+                Err(format!("as many elements as {shape}, with the batch in both or in neither"))
             }
         }
         P::Transpose { perm } => {
@@ -126,7 +126,7 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
                 return Err(format!("a permutation of {} axes, not {perm:?}", x.rank()));
             }
             Shape::from_dims(perm.iter().map(|&p| x.dims()[p]).collect())
-                .ok_or_else(|| "the batch to stay first".into())
+                .ok_or_else(|| "one open axis at most".into())
         }
         P::Concat { axis } => concat(shapes, *axis),
         P::Slice { axis, start, end, step } => {
@@ -146,7 +146,7 @@ fn infer_float(op: &Primitive, shapes: &[&Shape]) -> Result<Shape, String> {
         P::Expand { shape } => {
             let x = one(shapes)?;
             match x.broadcast(shape) {
-                Some(to) if to == *shape && x.rank() == to.rank() && x.has_batch() == to.has_batch() => {
+                Some(to) if to == *shape && x.rank() == to.rank() && x.open() == to.open() => {
                     Ok(to)
                 }
                 _ => Err(format!("a shape that expands to {shape} without the batch")),
@@ -181,8 +181,8 @@ fn image(shapes: &[&Shape]) -> Result<[usize; 3], String> {
 fn gemm(shapes: &[&Shape]) -> Option<Shape> {
     let [x, w, b] = shapes else { return None };
     let (inner, out) = (w.len(1)?, w.len(0)?);
-    (**x == Shape::batch(&[inner]) && w.rank() == 2 && **b == Shape::fixed(&[out]))
-        .then(|| Shape::batch(&[out]))
+    let fits = x.rank() == 2 && x.open() == Some(0) && x.len(1) == Some(inner);
+    (fits && w.rank() == 2 && **b == Shape::fixed(&[out])).then(|| x.with(1, Dim::Len(out)))
 }
 
 fn matmul(shapes: &[&Shape]) -> Option<Shape> {

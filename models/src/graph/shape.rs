@@ -1,4 +1,4 @@
-//! Types of values: element type and shape, with the batch as the one open dimension.
+//! Types of values: element type and shape, with the batch as the one thing that is open.
 
 use std::fmt;
 
@@ -14,13 +14,41 @@ pub enum DType {
 /// One dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dim {
-    /// The batch: open until the network runs. Only ever the first dimension.
+    /// The batch: open until the network runs.
     N,
+    /// The batch and other axes as one: so many elements a sample, at least 2. Attention of several heads has them.
+    Times(usize),
     /// A known length.
     Len(usize),
 }
 
-/// A shape such as `[N, 4, 32, 32]` (a value of the batch) or `[32, 4, 3, 3]` (a parameter).
+impl Dim {
+    /// So many elements a sample.
+    pub fn times(each: usize) -> Self {
+        if each == 1 { Self::N } else { Self::Times(each) }
+    }
+
+    /// How many elements a sample an open dimension holds; `None` for a known length.
+    pub fn each(self) -> Option<usize> {
+        match self {
+            Self::N => Some(1),
+            Self::Times(each) => Some(each),
+            Self::Len(_) => None,
+        }
+    }
+
+    /// Its length at a batch of `n`.
+    pub fn at(self, n: usize) -> usize {
+        match self {
+            Self::N => n,
+            Self::Times(each) => each * n,
+            Self::Len(len) => len,
+        }
+    }
+}
+
+/// A shape such as `[N, 4, 32, 32]` (a value of the batch) or `[32, 4, 3, 3]` (a parameter). At most one dimension is open; in
+/// networks of this project it is the first one, in imported ones it may be any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape(Vec<Dim>);
 
@@ -35,9 +63,9 @@ impl Shape {
         Self(dims.iter().map(|&d| Dim::Len(d)).collect())
     }
 
-    /// A shape from dimensions; `None` where the batch is not the first one.
+    /// A shape from dimensions; `None` where more than one of them is open.
     pub fn from_dims(dims: Vec<Dim>) -> Option<Self> {
-        (!dims.iter().skip(1).any(|d| *d == Dim::N)).then_some(Self(dims))
+        (dims.iter().filter(|d| d.each().is_some()).count() <= 1).then_some(Self(dims))
     }
 
     /// The dimensions.
@@ -55,22 +83,27 @@ impl Shape {
         self.0.first() == Some(&Dim::N)
     }
 
-    /// The length of a dimension that is not the batch; `None` for the batch or beyond the rank.
+    /// The axis that is open, if one is.
+    pub fn open(&self) -> Option<usize> {
+        self.0.iter().position(|d| d.each().is_some())
+    }
+
+    /// The known length of a dimension; `None` for an open one or beyond the rank.
     pub fn len(&self, axis: usize) -> Option<usize> {
         match self.0.get(axis) {
             Some(Dim::Len(d)) => Some(*d),
-            Some(Dim::N) | None => None,
+            Some(Dim::N | Dim::Times(_)) | None => None,
         }
     }
 
-    /// Elements of one sample: the product of all lengths but the batch.
+    /// Elements of one sample: the number of elements at a batch of 1.
     pub fn sample_elements(&self) -> usize {
-        self.0.iter().map(|d| if let Dim::Len(l) = d { *l } else { 1 }).product()
+        self.0.iter().map(|d| d.at(1)).product()
     }
 
     /// The shape at a batch of `n`.
     pub fn concrete(&self, n: usize) -> Vec<usize> {
-        self.0.iter().map(|d| if let Dim::Len(l) = d { *l } else { n }).collect()
+        self.0.iter().map(|d| d.at(n)).collect()
     }
 
     /// This shape with one dimension replaced.
@@ -103,6 +136,7 @@ impl fmt::Display for Shape {
             .iter()
             .map(|d| match d {
                 Dim::N => "N".to_owned(),
+                Dim::Times(each) => format!("{each}N"),
                 Dim::Len(l) => l.to_string(),
             })
             .collect();

@@ -1,6 +1,6 @@
 //! One graph for each primitive, and for each way that its rule takes.
 
-use anomalens_models::graph::{Builder, GraphError, Init, NodeId, Primitive, Shape, Window};
+use anomalens_models::graph::{Builder, Dim, GraphError, Init, NodeId, Primitive, Shape, Window};
 
 pub(super) type Build = fn(&mut Builder, NodeId, NodeId) -> Result<NodeId, GraphError>;
 
@@ -268,6 +268,52 @@ pub(super) fn cases() -> Vec<Case> {
             },
         },
         Case {
+            name: "MatMul of a batch in the second place",
+            x: &[3, 5],
+            z: &[3, 4],
+            build: |b, x, z| {
+                let w = b.param("w", &[5, 4], Init::Zeros);
+                let x = p(b, Primitive::Transpose { perm: vec![1, 0, 2] }, &[x])?;
+                let y = b.matmul(x, w)?;
+                let y = p(b, Primitive::Transpose { perm: vec![1, 0, 2] }, &[y])?;
+                b.mul(y, z)
+            },
+        },
+        Case {
+            name: "Gemm of the batch and an axis as one",
+            x: &[3, 5],
+            z: &[3, 4],
+            build: |b, x, z| {
+                let (w, bias) = (b.param("w", &[4, 5], Init::Zeros), b.param("b", &[4], Init::Zeros));
+                let x = b.reshape(x, rows(3, &[5]))?;
+                let y = p(b, Primitive::Gemm, &[x, w, bias])?;
+                let y = b.reshape(y, Shape::batch(&[3, 4]))?;
+                b.mul(y, z)
+            },
+        },
+        Case {
+            name: "InstanceNormalization of the batch and an axis as one",
+            x: &[3, 5],
+            z: &[3, 5],
+            build: |b, x, z| {
+                let x = b.reshape(x, rows(3, &[1, 5]))?;
+                let y = p(b, Primitive::InstanceNormalization { epsilon: 1e-5 }, &[x])?;
+                let y = b.reshape(y, Shape::batch(&[3, 5]))?;
+                b.mul(y, z)
+            },
+        },
+        Case {
+            name: "Add of a value that lacks an axis",
+            x: &[5],
+            z: &[3, 5],
+            build: |b, x, z| {
+                let z = p(b, Primitive::Transpose { perm: vec![1, 0, 2] }, &[z])?;
+                let y = b.add(x, z)?;
+                let y = b.mul(y, y)?;
+                p(b, Primitive::Transpose { perm: vec![1, 0, 2] }, &[y])
+            },
+        },
+        Case {
             name: "Concat",
             x: &[2, 3],
             z: &[4, 3],
@@ -335,6 +381,11 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Different in every direction and on every side; 7 × 9 pixels leave a rest of one row and two columns.
 const OBLONG: Window = Window { strides: [2, 3], pads: [1, 0, 2, 1], dilations: [2, 1] };
+
+/// So many rows a sample, of these lengths.
+fn rows(each: usize, rest: &[usize]) -> Shape {
+    Shape::batch(rest).with(0, Dim::times(each))
+}
 
 /// z · op(x)², so that the cotangent that reaches the rule is not constant.
 pub(super) fn unary(b: &mut Builder, op: Primitive, x: NodeId, z: NodeId) -> Result<NodeId, GraphError> {
