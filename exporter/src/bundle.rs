@@ -23,7 +23,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_models::graph::{GraphError, ParamSource, ParamSpec};
-use anomalens_models::manifest::{FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS};
+use anomalens_models::manifest::{
+    CLASSIFIER_GRADIENT, FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS,
+};
 use anomalens_models::output::{OutputError, OutputFolder};
 use anomalens_models::preset::{MethodName, Preset};
 use anomalens_models::weights::{Precision, Weights, WeightsError, WeightsWriter};
@@ -177,7 +179,7 @@ pub fn write(request: &Request<'_>, progress: &mut Progress<'_>) -> Result<Manif
     let folder = OutputFolder::create(request.output)?;
     write_weights(&folder, &networks, progress)?;
     let subjects: Vec<Subject<'_>> = networks.iter().map(|n| n.part.subject(n.source)).collect();
-    let (steps, whole) = (steps(request)?, Whole(&networks));
+    let (steps, whole) = (steps(request, &networks)?, Whole(&networks));
     let steps: Vec<Subject<'_>> =
         steps.iter().map(|step| step.subject(&whole, request.target, request.precision)).collect();
     write_graphs(&folder, request.preset, subjects.iter().chain(&steps), progress)?;
@@ -246,13 +248,13 @@ fn networks<'a>(request: &'a Request<'_>) -> Result<Vec<Network<'a>>, WriteError
 
 /// The graphs of steps, which are for engines that keep images where they compute: elsewhere a graph more is no gain, and
 /// would hold the weights once more.
-fn steps(request: &Request<'_>) -> Result<Vec<Step>, WriteError> {
+fn steps(request: &Request<'_>, networks: &[Network<'_>]) -> Result<Vec<Step>, WriteError> {
     let &Request { preset, target, .. } = request;
     let mut steps = Vec::new();
     if target == Target::OrtCuda && request.unet.is_some() {
         steps.push(Step::encode(preset)?);
-        if request.classifier.is_some() {
-            steps.push(Step::guided(preset)?);
+        for Network { part, .. } in networks.iter().filter(|n| n.part.file == CLASSIFIER_GRADIENT) {
+            steps.push(Step::guided(preset, &part.run)?);
         }
     }
     Ok(steps)

@@ -15,7 +15,6 @@ use anomalens_models::step::{
 use anomalens_models::weights::{CLASSIFIER_PREFIX, Precision, UNET_PREFIX};
 
 use crate::gate::Subject;
-use crate::gradient::{GradientError, classifier_gradient};
 use crate::target::Target;
 
 /// The scopes of a step's graph that are lowered as portable f32, whatever the U-Net is.
@@ -45,14 +44,13 @@ impl Step {
         })
     }
 
-    /// What guides a step.
+    /// What guides a step, by the graph of the classifier's gradient.
     ///
-    /// Errors: [`GradientError`] where the preset contradicts itself.
-    pub fn guided(preset: &Preset) -> Result<Self, GradientError> {
-        let guided = preset.guided().map_err(GraphError::from)?;
-        let gradient = classifier_gradient(&nets::classifier(preset)?)?;
+    /// Errors: [`GraphError`] where the preset or the gradient contradicts itself.
+    pub fn guided(preset: &Preset, gradient: &Graph) -> Result<Self, GraphError> {
+        let guided = preset.guided()?;
         Ok(Self {
-            graph: guide(preset, &gradient)?,
+            graph: guide(preset, gradient)?,
             file: GUIDED_STEP,
             classes: guided.classifier.classes,
             timesteps: guided.schedule.timesteps,

@@ -16,13 +16,13 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anomalens_models::graph::{DType, Tensor};
+use anomalens_models::graph::{DType, ParamSource, Tensor};
 use anomalens_models::manifest::{
     BundleError, CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest, NETWORK, ParityCheck, UNET,
     Verification, WEIGHTS,
 };
 use anomalens_models::output::OutputError;
-use anomalens_models::weights::{Precision, Weights, WeightsError};
+use anomalens_models::weights::{CLASSIFIER_PREFIX, Precision, Weights, WeightsError};
 use anomalens_runtime::engine::{Engine, EngineError, Port};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyError, ReadNpyExt};
@@ -246,13 +246,32 @@ fn hold_gate(
     if manifest.has(ENCODE_STEP) {
         steps.push(Step::encode(preset).map_err(|error| fault(error.into()))?);
     }
-    if manifest.has(GUIDED_STEP) {
-        steps.push(Step::guided(preset).map_err(fault)?);
+    if let (true, Some(guide)) =
+        (manifest.has(GUIDED_STEP), parts.iter().find(|part| part.file == CLASSIFIER_GRADIENT))
+    {
+        steps.push(Step::guided(preset, &guide.run).map_err(|error| fault(error.into()))?);
     }
-    let (whole, target, precision) = (weights.part(""), target_of(manifest), precision_of(manifest, UNET));
+    let whole = Whole { weights: &weights, brought: brought.as_ref() };
+    let (target, precision) = (target_of(manifest), precision_of(manifest, UNET));
     let steps: Vec<_> = steps.iter().map(|step| step.subject(&whole, target, precision)).collect();
     let written = Written { folder: bundle, preset, subjects, steps: &steps, origin, held_out };
     Ok(gate::examine(&written, gate, engines, say)?)
+}
+
+/// The parameters of every network of a bundle, by the names that steps have them under.
+struct Whole<'a> {
+    weights: &'a Weights,
+    /// A classifier that came as ONNX.
+    brought: Option<&'a Imported>,
+}
+
+impl ParamSource for Whole<'_> {
+    fn param(&self, name: &str) -> Option<ArrayD<f32>> {
+        match (self.brought, name.strip_prefix(CLASSIFIER_PREFIX)) {
+            (Some(file), Some(name)) => file.param(name),
+            _ => self.weights.param(name),
+        }
+    }
 }
 
 /// What the U-Net of a bundle is lowered for.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anomalens_exporter::bundle::{Request, Source, write};
 use anomalens_exporter::gate::{Gate, found_engines};
+use anomalens_exporter::gradient::classifier_gradient;
 use anomalens_exporter::lower::{Lowering, WeightsAt, lower};
 use anomalens_exporter::onnx::ModelProto;
 use anomalens_exporter::step::{PLAIN, Step};
@@ -51,7 +52,8 @@ fn bundle(preset: &Preset, target: Target, precision: Precision, output: &Path) 
 fn portable(preset: &Preset, precision: Precision, folder: &Path, spoil: &dyn Fn(&str, &mut ModelProto)) {
     let mut manifest = bundle(preset, Target::Portable, precision, folder);
     let weights = Weights::open(&folder.join(WEIGHTS)).unwrap();
-    for step in [Step::encode(preset).unwrap(), Step::guided(preset).unwrap()] {
+    let gradient = classifier_gradient(&nets::classifier(preset).unwrap()).unwrap();
+    for step in [Step::encode(preset).unwrap(), Step::guided(preset, &gradient).unwrap()] {
         // What guides is f32 always.
         let precision = if step.file == GUIDED_STEP { Precision::F32 } else { precision };
         let lowering = Lowering {
