@@ -1,6 +1,6 @@
-//! `anomalens-export gradient` on classifiers of torchvision, against torch.autograd.
+//! `anomalens-export gradient` on classifiers of torchvision, and others, as both of PyTorch's exporters write them, against torch.autograd.
 //!
-//! `ANOMALENS_PYTHON_TORCH` names a Python that has torch, torchvision and onnx.
+//! `ANOMALENS_PYTHON_TORCH` names a Python that has torch, torchvision, monai, onnx and onnxscript.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +12,7 @@ use anomalens_runtime::engine::{self, Engine, EngineChoice, EngineError, EngineO
 use anomalens_tests::{npy, npy_i64, oracle, root};
 use ndarray::{ArrayD, Axis};
 use serde_json::json;
+use tempfile::TempDir;
 
 /// In units of the largest value: f32 on both sides, through some dozens of layers.
 const TOLERANCE: f64 = 1e-4;
@@ -78,18 +79,33 @@ fn the_pages_python_runs(folder: &Path, model: &Path) {
     assert!(apart(&found, &expected) <= TOLERANCE);
 }
 
-#[test]
-fn gradients_are_those_of_autograd() {
-    let cases = [("resnet18", 64), ("mobilenet_v3_small", 64), ("efficientnet_b0", 64)];
-    let list =
-        cases.map(|(model, size)| json!({"name": model, "model": model, "size": size, "batches": BATCHES}));
-    let Some(folder) = oracle("classifiers.py", &list) else { return };
-    the_pages_python_runs(folder.path(), &folder.path().join("resnet18/model.onnx"));
+/// A network, and which of PyTorch's exporters writes it.
+struct Case {
+    model: &'static str,
+    size: usize,
+    exporter: &'static str,
+    kinds: &'static [Kind],
+    options: serde_json::Value,
+}
+
+impl Case {
+    fn new(model: &'static str, size: usize, exporter: &'static str) -> Self {
+        Self { model, size, exporter, kinds: &[Kind::LogProb], options: json!({}) }
+    }
+
+    fn name(&self) -> String {
+        format!("{}-{}", self.model, self.exporter)
+    }
+}
+
+/// What is over tolerance, of every case by every engine at every batch.
+fn failures(folder: &Path, cases: &[Case]) -> Vec<String> {
     let mut failures = Vec::new();
-    for (model, _) in cases {
-        let folder = folder.path().join(model);
-        for kind in Kind::ALL {
+    for case in cases {
+        let folder = folder.join(case.name());
+        for &kind in case.kinds {
             let out = folder.join(format!("{kind}.onnx"));
+            let model = case.name();
             let Report { forward, gradient, .. } = write(&Request {
                 model: &folder.join("model.onnx"),
                 input: "x",
@@ -99,7 +115,9 @@ fn gradients_are_those_of_autograd() {
                 out: &out,
             })
             .unwrap_or_else(|e| panic!("{model}: {e}"));
-            assert!(gradient.macs as f64 <= COST * forward.macs as f64, "{model}: {}", gradient.macs);
+            // A product of two values of the image, as attention has, costs twice as much backwards.
+            let cost = if case.model == "Moves" { 3.0 } else { COST };
+            assert!(gradient.macs as f64 <= cost * forward.macs as f64, "{model}: {}", gradient.macs);
             for (engine, batch) in engines().iter().flat_map(|e| BATCHES.map(|batch| (e, batch))) {
                 let read = |name: &str| npy(&folder.join(format!("{name}{batch}.npy")));
                 let y = npy_i64(&folder.join(format!("y{batch}.npy")));
@@ -109,7 +127,7 @@ fn gradients_are_those_of_autograd() {
                 let error = apart(&logits, &read("logits")).max(apart(&found, &expected));
                 let name = format!("{model}, {kind}, {}, batch {batch}", engine.describe());
                 println!("{name}: {error:.1e}");
-                if error > TOLERANCE {
+                if error.is_nan() || error > TOLERANCE {
                     failures.push(format!("{name}: {error:.1e}"));
                 }
                 if let Some(y) = class {
@@ -119,7 +137,73 @@ fn gradients_are_those_of_autograd() {
                     assert!(error > NOTICED * TOLERANCE, "{name}: another class passed with {error:.1e}");
                 }
             }
+            std::fs::remove_file(&out).unwrap();
         }
     }
+    failures
+}
+
+fn autograd(cases: &[Case]) -> Option<TempDir> {
+    let list: Vec<_> = cases
+        .iter()
+        .map(|case| {
+            let kinds: Vec<&str> = case.kinds.iter().map(|kind| kind.name()).collect();
+            let Case { model, size, exporter, options, .. } = case;
+            json!({
+                "name": case.name(), "model": model, "size": size, "exporter": exporter, "options": options,
+                "batches": BATCHES, "kinds": kinds,
+            })
+        })
+        .collect();
+    oracle("classifiers.py", &list)
+}
+
+#[test]
+fn gradients_are_those_of_autograd() {
+    let mut cases = vec![
+        Case { kinds: &Kind::ALL, ..Case::new("resnet18", 64, "trace") },
+        Case::new("Curves", 33, "trace"),
+        Case::new("Curves", 33, "export"),
+        Case::new("Moves", 15, "trace"),
+        Case::new("Moves", 15, "export"),
+    ];
+    let networks =
+        ["densenet121", "efficientnet_b0", "mobilenet_v3_small", "convnext_tiny", "monai.DenseNet121"];
+    cases.extend(networks.map(|model| Case::new(model, 64, "trace")));
+    // vit_b_16 with 2 of its 12 layers.
+    let options = json!({
+        "image_size": 64, "patch_size": 16, "num_layers": 2, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072,
+    });
+    cases.extend(
+        ["trace", "export"]
+            .map(|exporter| Case { options: options.clone(), ..Case::new("vit_b_16", 64, exporter) }),
+    );
+    let Some(folder) = autograd(&cases) else { return };
+    the_pages_python_runs(folder.path(), &folder.path().join("resnet18-trace/model.onnx"));
+    let failures = failures(folder.path(), &cases);
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+#[ignore = "PyTorch's newer exporter takes minutes for each of these"]
+fn gradients_of_every_network_by_the_newer_exporter_are_those_of_autograd() {
+    let networks = [
+        "resnet18",
+        "densenet121",
+        "efficientnet_b0",
+        "mobilenet_v3_small",
+        "convnext_tiny",
+        "monai.DenseNet121",
+    ];
+    let mut cases: Vec<Case> = networks.map(|model| Case::new(model, 64, "export")).into();
+    let options = json!({
+        "image_size": 64, "patch_size": 16, "num_layers": 12, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072,
+    });
+    cases.extend(
+        ["trace", "export"]
+            .map(|exporter| Case { options: options.clone(), ..Case::new("vit_b_16", 64, exporter) }),
+    );
+    let Some(folder) = autograd(&cases) else { return };
+    let failures = failures(folder.path(), &cases);
     assert!(failures.is_empty(), "{failures:#?}");
 }
