@@ -10,7 +10,7 @@ use anomalens_exporter::guide::{OnnxGuide, Ports};
 use anomalens_exporter::lower::{Lowering, WeightsAt, lower};
 use anomalens_exporter::target::Target;
 use anomalens_exporter::verify;
-use anomalens_method::ddim::{ClassLabel, GradientScale, Guidance, Plan, StepDone, decode_guided, encode};
+use anomalens_method::ddim::{ClassLabel, GradientScale, OnHost, Plan, decode_guided, encode};
 use anomalens_models::nets;
 use anomalens_models::preset::Preset;
 use anomalens_models::schedule::{NoiseLevel, Trajectory};
@@ -32,6 +32,7 @@ fn model(folder: &Path, preset: &Preset) -> PathBuf {
     let lowering = Lowering {
         target: Target::Portable,
         precision: Precision::F32,
+        plain: &[],
         weights: WeightsAt::Inside(&checkpoint),
         metadata: &[],
     };
@@ -71,11 +72,12 @@ fn translated(folder: &Path, scale: f64) -> Array4<f32> {
         Trajectory::respaced(&pair.schedule, "ddim10".parse().unwrap(), NoiseLevel::new(4)).unwrap();
     let plan = Plan::paper(&pair.schedule, &trajectory).unwrap();
     let (unet, guide) = (pair.unet.as_mut().unwrap(), pair.classifier.as_mut().unwrap());
-    let go = &mut |_: &StepDone<'_>| ControlFlow::Continue(());
+    let mut stepper = OnHost::new(unet, Some(guide));
     let x = npy(&tiny().join("ddim/x0.npy")).into_dimensionality::<Ix4>().unwrap();
-    let top = encode(&plan, unet, HEALTHY, plan.start(x, None).unwrap(), go).unwrap();
-    let guidance = Guidance { guide, scale: GradientScale::new(scale).unwrap() };
-    decode_guided(&plan, unet, Some(guidance), HEALTHY, top, go).unwrap().into_pixels()
+    let (start, scale) = (plan.start(x, None).unwrap(), GradientScale::new(scale).unwrap());
+    let go = || Ok(ControlFlow::Continue(()));
+    let top = encode(&plan, &mut stepper, HEALTHY, start, &mut |_, _| go()).unwrap();
+    decode_guided(&plan, &mut stepper, scale, HEALTHY, top, &mut |_, _| go()).unwrap().into_pixels()
 }
 
 #[test]
