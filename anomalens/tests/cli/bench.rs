@@ -55,7 +55,8 @@ fn a_profile_says_where_the_time_goes() {
         run(&["bench", bundle, "--steps", "2", "--engine", engine, "--profile", traces.to_str().unwrap()])
     };
     profile("tract").expect(1, &["tract writes no trace", "--engine ort"]);
-    profile("ort").expect(0, &[" x  Conv (CPUExecutionProvider)", " x  ConvTranspose", "ui.perfetto.dev"]);
+    profile("ort")
+        .expect(0, &[" x  Conv (CPUExecutionProvider)", " x  InstanceNormalization", "ui.perfetto.dev"]);
     let names = listing(&traces);
     assert!(
         names.len() == 2 && names[0].starts_with("classifier_gradient_") && names[1].starts_with("unet_")

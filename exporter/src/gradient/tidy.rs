@@ -114,10 +114,13 @@ fn folded(
     Ok((main.finish(graph), values))
 }
 
+/// Nodes of one name and the same inputs, each with its operation.
+type Alike<'a> = HashMap<(&'static str, Vec<NodeId>), Vec<(NodeId, &'a Op)>>;
+
 /// The graph with one node in place of several that compute the same.
 fn shared(graph: &Graph) -> Result<Graph, TidyError> {
     let mut main = Copy::new(graph.name());
-    let mut seen: HashMap<(&'static str, Vec<NodeId>), Vec<(NodeId, &Op)>> = HashMap::new();
+    let mut seen: Alike<'_> = HashMap::new();
     for (id, node) in graph.iter() {
         let inputs = node.inputs.iter().map(|i| main.new[i]).collect();
         let alike = seen.entry((node.op.name(), inputs)).or_default();

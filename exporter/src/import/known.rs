@@ -312,7 +312,8 @@ fn rule(op: &str) -> Option<Rule> {
                 return Err("no number".into());
             };
             let long = ((end - start) / step).ceil().max(0.0);
-            if !(long <= MOST as f64) {
+            // What is not a number is not too long, and no length either.
+            if long.is_nan() || long > MOST as f64 {
                 return Err(format!("{long} numbers, of at most {MOST}"));
             }
             Ok(vector((0..long as usize).map(|i| start + step * i as f64).collect()))

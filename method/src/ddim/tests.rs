@@ -215,7 +215,7 @@ fn steps_between(sigmas: &[f64]) -> Vec<Step> {
 /// before it is made. The data are N(0.4, 0.3²), of which the solution is known: y - 0.4 grows as sqrt(0.3² + σ²).
 fn error_of_steps(n: usize, change: impl Fn(&mut Step)) -> f64 {
     let (mean, deviation) = (0.4, 0.3f64);
-    let long = |j: usize| if j % 2 == 0 { 3.0 } else { 1.0 };
+    let long = |j: usize| if j.is_multiple_of(2) { 3.0 } else { 1.0 };
     let sigmas: Vec<f64> =
         (0..=n).map(|i| 3.0 * (0..i).map(long).sum::<f64>() / (0..n).map(long).sum::<f64>()).collect();
     let x = images((1, 1, 4, 4));

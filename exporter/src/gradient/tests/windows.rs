@@ -11,6 +11,9 @@ use super::cases::{p, unary};
 use super::{FINITE_DIFFERENCE, error_of};
 
 /// Every window of up to three places and steps, with gaps and uneven borders: rows of one kind, columns of another.
+/// Puts the operation into a graph, behind its input and what it is multiplied by.
+type Build<'a> = dyn Fn(&mut Builder, NodeId, NodeId) -> Result<NodeId, GraphError> + 'a;
+
 #[test]
 fn windows_of_every_sort_agree_with_finite_differences() {
     let mut lines = Vec::new();
@@ -33,8 +36,7 @@ fn windows_of_every_sort_agree_with_finite_differences() {
         };
         let max = |b: &mut Builder, x, z| unary(b, Primitive::MaxPool { kernel, window }, x, z);
         let mean = |b: &mut Builder, x, z| unary(b, Primitive::AveragePool { kernel, window }, x, z);
-        let builds: [&dyn Fn(&mut Builder, NodeId, NodeId) -> Result<NodeId, GraphError>; 3] =
-            [&conv, &max, &mean];
+        let builds: [&Build<'_>; 3] = [&conv, &max, &mean];
         for (name, build) in ["Conv", "MaxPool", "AveragePool"].into_iter().zip(builds) {
             let error = error_of(name, [&[2, 5, 6], &[1, 1, 1]], build, 0, &rules::rule).unwrap();
             if error > FINITE_DIFFERENCE {

@@ -71,8 +71,8 @@ impl Expansion for InstanceNormalization {
     ) -> InferenceResult {
         check_input_arity(inputs, 3)?;
         check_output_arity(outputs, 1)?;
-        for i in 0..3 {
-            s.equals(&inputs[i].datum_type, f32::datum_type())?;
+        for input in inputs {
+            s.equals(&input.datum_type, f32::datum_type())?;
         }
         s.equals(&outputs[0].datum_type, f32::datum_type())?;
         s.equals(&inputs[0].shape, &outputs[0].shape)?;
