@@ -178,7 +178,7 @@ struct BundleArgs {
     /// Name of its input for the noisy image, [N, C, H, W]
     #[arg(long, value_name = "NAME", requires = "classifier_onnx", default_value = "x_t")]
     classifier_x: String,
-    /// Name of its input for the timestep, from 0: [N] i64 or f32, or [N, 1] f32
+    /// Name of its input for the timestep, from 0: one a sample, i64 or f32, or [N, 1] f32
     #[arg(long, value_name = "NAME", requires = "classifier_onnx", default_value = "timestep")]
     classifier_t: String,
     /// Name of its output for the logits, [N, K]

@@ -20,7 +20,7 @@ pub struct GradientArgs {
     /// What of the output: `log-prob` and `logit` of the class that one more input names, or the `sum` of all of it
     #[arg(long, value_name = "log-prob|logit|sum", default_value_t = Kind::LogProb)]
     kind: Kind,
-    /// Name of the input that the class of each sample comes in by: [N] i64, from 0
+    /// Name of the input that the class of each sample comes in by: i64, one a sample, from 0
     #[arg(long, value_name = "NAME", default_value = "y")]
     class_input: String,
     /// The new file; must not exist
