@@ -128,7 +128,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
 
 /// Images given to the networks at once: as many as were asked for, or as many as an engine takes well.
 pub fn slices_at_once(given: Option<usize>, engine: &dyn Engine) -> usize {
-    given.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 4 })
+    given.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 1 })
 }
 
 /// Which slices are looked at, in which batches.
