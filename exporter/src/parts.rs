@@ -54,17 +54,8 @@ impl Part {
     /// Errors: [`GradientError`] where the preset contradicts itself.
     pub fn classifier(preset: &Preset) -> Result<Self, GradientError> {
         let graph = nets::classifier(preset)?;
-        let guided = preset.guided().map_err(GraphError::from)?;
-        Ok(Self {
-            run: classifier_gradient(&graph)?,
-            graph,
-            file: CLASSIFIER_GRADIENT,
-            prefix: CLASSIFIER_PREFIX,
-            classes: guided.classifier.classes,
-            target: Target::Portable,
-            precision: Precision::F32,
-            timesteps: guided.schedule.timesteps,
-        })
+        let run = classifier_gradient(&graph)?;
+        Ok(Self { graph, ..Self::brought(preset, run)? })
     }
 
     /// A classifier that comes with its own graph, that of its gradient: otherwise as [`Part::classifier`].
