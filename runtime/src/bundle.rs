@@ -53,7 +53,7 @@ pub struct GuidedPair {
     pub unet: Option<Unet>,
     /// The noisy classifier's gradient; without it there is no guidance.
     pub classifier: Option<ClassifierGradient>,
-    /// Both and the update in one graph, where the bundle has it and the engine gains by it.
+    /// The graphs of steps whose images stay on the device, where the bundle has them and the engine keeps images there.
     pub steps: Option<Steps>,
 }
 

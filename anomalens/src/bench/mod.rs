@@ -55,11 +55,11 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
 
 fn check(args: &BenchArgs) -> Result<()> {
     if args.rounds == 0 {
-        bail!("--rounds 0, expected at least 1");
+        bail!("--rounds 0, expected at least 1; correct --rounds");
     }
     if let (Some(_), true) = (&args.profile, configs(args).len() > 1) {
         bail!(
-            "--profile with several choices, expected one bundle, one engine, one device and one batch: the traces would lie in one folder"
+            "--profile with several choices, expected one bundle, one engine, one device and one batch, as the traces would lie in one folder; profile them one at a time"
         );
     }
     Ok(())
