@@ -242,6 +242,26 @@ fn describe_counts_the_papers_networks() {
     }
 }
 
+#[test]
+fn describe_of_an_onnx_file_counts_what_its_preset_does() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
+    let (code, whole) = run(program().args(["describe", "--preset", "demo"]));
+    assert_eq!(code, 0, "{whole}");
+    let (code, text) = run(program().arg("describe").arg(demo.join(UNET)));
+    assert_eq!(code, 0, "{text}");
+    for part in ["input              x [N, 4, 64, 64]", "output             out [N, 8, 64, 64]"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // The file holds the 24 frequencies of the embedding of t, too.
+    assert!(
+        whole.contains("parameters         1,115,944") && text.contains("parameters         1,115,968"),
+        "{text}"
+    );
+    let work = |text: &str| text.lines().find(|line| line.contains("multiply-adds")).map(str::to_owned);
+    assert_eq!(work(&text), work(&whole), "{text}");
+    assert_ne!(work(&text), None, "{text}");
+}
+
 /// The gate at the paper's size: every engine against the interpreter, in random weights of every layer. Then one tensor in
 /// forty is zeroed in the weights, and once a layer in each graph.
 #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
 
-use crate::text::digits;
+use crate::text::{digits, trimmed};
 
 /// What is laid out along one side.
 #[derive(Debug, Clone)]
@@ -75,7 +75,12 @@ impl Axis {
     /// What stands there.
     pub(crate) fn text(&self, place: f64) -> String {
         match &self.ticks {
-            Ticks::Numbers => digits(place),
+            // As many decimals as tell one tick from the next, and no minus before a zero of rounding.
+            Ticks::Numbers => {
+                let apart = (self.range.1 - self.range.0) / 20.0;
+                let decimals = (-apart.log10()).ceil().max(0.0) as usize;
+                trimmed(if place.abs() < apart / 10.0 { 0.0 } else { place }, decimals)
+            }
             Ticks::Powers => digits(10f64.powf(place)),
             Ticks::Names(names) => names.get(place.round() as usize).cloned().unwrap_or_default(),
         }
@@ -118,6 +123,10 @@ mod tests {
         assert_eq!(texts(&axis((-2.1, -0.9), Ticks::Powers)), ["0.01", "0.02", "0.05", "0.1"]);
         assert!(texts(&axis((0.1, 0.2), Ticks::Powers)).len() >= 3, "too short for 1, 2, 5");
         assert_eq!(texts(&axis((0.0, 1.0), Ticks::Numbers)).first().unwrap(), "0");
+        // However near to one another, no two say the same.
+        let narrow = texts(&axis((0.9880, 0.9985), Ticks::Numbers));
+        assert!(narrow.len() >= 3 && narrow.windows(2).all(|pair| pair[0] != pair[1]), "{narrow:?}");
+        assert_eq!(axis((-0.4, 0.4), Ticks::Numbers).text(-1e-17), "0");
         let names = Axis::names("s", vec!["0".into(), "10".into(), "100".into()]);
         assert_eq!(texts(&names), ["0", "10", "100"]);
     }

@@ -64,15 +64,16 @@ pub fn digits(value: f64) -> String {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v < 1e-4 => format!("{value:.0e}"),
         v => {
-            let places = (1 - v.log10().floor() as i32).max(0) as usize;
-            let text = format!("{value:.places$}");
-            if text.contains('.') {
-                text.trim_end_matches('0').trim_end_matches('.').to_owned()
-            } else {
-                text
-            }
+            let decimals = (1 - v.log10().floor() as i32).max(0) as usize;
+            trimmed(value, decimals)
         }
     }
+}
+
+/// A number with at most so many decimals, and no zero at their end.
+pub(crate) fn trimmed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 #[cfg(test)]
