@@ -44,6 +44,7 @@ use crate::picture;
 use crate::progress::Progress;
 use crate::translate::options;
 use crate::translator::Translator;
+use crate::tune;
 
 pub use args::{EvaluateArgs, JobArgs, MergeArgs};
 use column::columns;
@@ -83,8 +84,13 @@ pub enum EvaluateError {
 /// Runs the command.
 ///
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
-pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
+pub fn run(mut args: EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
+    // A choice is one bundle's.
+    if let [bundle] = args.bundles.as_slice() {
+        tune::apply(bundle, &mut args.job.engine, &mut args.job.batch)?;
+    }
+    let args = &args;
     let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let bundles = args.bundles.iter().map(|bundle| Ok((bundle.as_path(), Manifest::read(bundle)?)));
     let bundles = bundles.collect::<Result<Vec<_>>>()?;

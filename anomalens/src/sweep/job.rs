@@ -25,12 +25,15 @@ use crate::interrupt::{self, Stopped};
 use crate::parts::StoreError;
 use crate::progress::Progress;
 use crate::translate::options;
+use crate::tune;
 
 /// Runs a grid and makes of it what it is for; without scales, round trips.
 ///
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
-pub fn run(args: &GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
+pub fn run(mut args: GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
     interrupt::catch()?;
+    tune::apply(&args.bundle, &mut args.job.engine, &mut args.job.batch)?;
+    let args = &args;
     let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let manifest = Manifest::read(&args.bundle)?;
     let layout = Layout::new(args, scales, &manifest).map_err(Usage::new)?;
