@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::Respacing;
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
@@ -40,9 +40,17 @@ pub enum Command {
     /// Say what a bundle holds, or what would be done with an image and why
     Inspect(InspectArgs),
     /// Say which engines and devices can be used here, and what to do where not
-    Doctor,
+    Doctor(DoctorArgs),
     /// Time the networks of a bundle and a whole translation, for engines, devices and batches
     Bench(BenchArgs),
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look at this provider alone: for a process of its own, as one has a single library of ONNX Runtime.
+    #[arg(long, hide = true)]
+    pub provider: Option<Provider>,
 }
 
 const TRANSLATE_EXAMPLES: &str = "\
@@ -194,6 +202,9 @@ pub struct EngineArgs {
     /// cpu, cuda or cuda:N
     #[arg(long, default_value_t = Device::Cpu, value_name = "DEVICE")]
     pub device: Device,
+    /// Whose kernels ONNX Runtime takes: default, openvino, or openvino-bf16 on a processor with AMX
+    #[arg(long, default_value_t = Provider::Default, value_name = "PROVIDER")]
+    pub provider: Provider,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

@@ -60,8 +60,8 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
             Ok(outcome)
         }
         Command::Bench(args) => bench::run(args),
-        Command::Doctor => {
-            print(&doctor::run());
+        Command::Doctor(args) => {
+            print(&doctor::run(args)?);
             Ok(Outcome::Done)
         }
     }
