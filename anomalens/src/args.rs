@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::Respacing;
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
@@ -41,7 +41,7 @@ pub enum Command {
     /// Say what a bundle holds, or what would be done with an image and why
     Inspect(InspectArgs),
     /// Say which engines and devices can be used here, and what to do where not
-    Doctor,
+    Doctor(DoctorArgs),
     /// Time the networks of a bundle and a whole translation, for engines, devices and batches
     Bench(BenchArgs),
     /// Find the engine, device, threads and batch that translate fastest here, and keep them for this bundle
@@ -49,6 +49,14 @@ pub enum Command {
     /// One attempt of tune, in a process of its own
     #[command(hide = true)]
     TuneAttempt(AttemptArgs),
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look at this provider alone: for a process of its own, as one has a single library of ONNX Runtime.
+    #[arg(long, hide = true)]
+    pub provider: Option<Provider>,
 }
 
 const TRANSLATE_EXAMPLES: &str = "\
@@ -227,6 +235,10 @@ pub struct EngineArgs {
     /// cpu, cuda or cuda:N [default: what `anomalens tune` has found here, else cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<Device>,
+    /// Whose kernels ONNX Runtime takes: default, openvino, or openvino-bf16 on a processor with AMX [default: what `anomalens tune`
+    /// has found here, else default]
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<Provider>,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -254,11 +266,17 @@ impl EngineArgs {
         self.device.unwrap_or_default()
     }
 
+    /// By whose kernels.
+    pub fn provider(&self) -> Provider {
+        self.provider.unwrap_or_default()
+    }
+
     /// What was given, as a command line has it.
     pub fn words(&self) -> Vec<String> {
         let given = [
             ("--engine", self.engine.map(|engine| engine.to_string())),
             ("--device", self.device.map(|device| device.to_string())),
+            ("--provider", self.provider.map(|provider| provider.to_string())),
             ("--threads", self.threads.map(|threads| threads.to_string())),
         ];
         pairs(given).chain(self.tf32.then(|| "--tf32".to_owned())).collect()

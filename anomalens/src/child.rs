@@ -4,7 +4,9 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
@@ -14,10 +16,12 @@ use crate::interrupt;
 
 /// What it says begins an error with this.
 const ERROR: &str = "error: ";
+/// How long an interrupt may go unheard.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Runs it with `arguments`, and takes the JSON that it prints. `on_line` is given what else it says, line by line.
 ///
-/// Errors: what it said, of [`Usage`] if it was; [`interrupt::Interrupted`].
+/// Errors: what it said, of [`Usage`] if it was; [`interrupt::Interrupted`], by which it is ended.
 pub fn run(arguments: &[OsString], on_line: &mut dyn FnMut(&str)) -> Result<Value> {
     interrupt::check()?;
     let program = std::env::current_exe().context("the program's own path")?;
@@ -29,13 +33,29 @@ pub fn run(arguments: &[OsString], on_line: &mut dyn FnMut(&str)) -> Result<Valu
     let (printed, said) = thread::scope(|scope| {
         // Both are read at once, for a full pipe would stop it.
         let printed = scope.spawn(|| io::read_to_string(printed));
+        let (sender, receiver) = mpsc::channel();
+        scope.spawn(move || {
+            let lines = BufReader::new(said).split(b'\n').map_while(Result::ok);
+            lines
+                .map(|line| String::from_utf8_lossy(&line).into_owned())
+                .try_for_each(|line| sender.send(line))
+        });
         let mut lines = Vec::new();
-        for line in BufReader::new(said).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            if !line.starts_with(ERROR) {
-                on_line(&line);
+        loop {
+            match receiver.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    if !line.starts_with(ERROR) {
+                        on_line(&line);
+                    }
+                    lines.push(line);
+                }
+                Err(RecvTimeoutError::Timeout) if interrupt::check().is_err() => {
+                    // It fails where it has ended by itself, which is as good.
+                    let _ = child.kill();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            lines.push(line);
         }
         (printed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), lines)
     });

@@ -70,8 +70,8 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
             print(&format!("{}\n", tune::attempt(&args)?));
             Ok(Outcome::Done)
         }
-        Command::Doctor => {
-            print(&doctor::run());
+        Command::Doctor(args) => {
+            print(&doctor::run(&args)?);
             Ok(Outcome::Done)
         }
     }

@@ -29,6 +29,7 @@ pub fn run(args: &BenchArgs) -> Result<Value> {
     let options = EngineOptions {
         choice: args.engine[0],
         device: args.device[0],
+        provider: args.provider[0],
         threads: args.threads,
         tf32: args.tf32,
     };

@@ -1,4 +1,4 @@
-//! `bench`: what a translation takes, for every choice of bundle, engine, device and batch.
+//! `bench`: what a translation takes, for every choice of bundle, engine, device, provider and batch.
 //!
 //! ```text
 //! Config, one a choice ──> a child process of this program ──> burst: one translation, every run of a network timed
@@ -14,7 +14,7 @@ mod timed;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
@@ -33,6 +33,7 @@ struct Config {
     bundle: PathBuf,
     engine: EngineChoice,
     device: Device,
+    provider: Provider,
     batch: usize,
 }
 
@@ -60,7 +61,7 @@ fn check(args: &BenchArgs) -> Result<()> {
     }
     if let (Some(_), true) = (&args.profile, configs(args).len() > 1) {
         bail!(
-            "--profile with several choices, expected one bundle, one engine, one device and one batch, as the traces would lie in one folder; profile them one at a time"
+            "--profile with several choices, expected one bundle, one engine, one device, one provider and one batch, as the traces would lie in one folder; profile them one at a time"
         );
     }
     Ok(())
@@ -71,8 +72,10 @@ fn configs(args: &BenchArgs) -> Vec<Config> {
     for bundle in &args.bundles {
         for &device in &args.device {
             for &engine in &args.engine {
-                for &batch in &args.batch {
-                    configs.push(Config { bundle: bundle.clone(), engine, device, batch });
+                for &provider in &args.provider {
+                    for &batch in &args.batch {
+                        configs.push(Config { bundle: bundle.clone(), engine, device, provider, batch });
+                    }
                 }
             }
         }
@@ -114,6 +117,7 @@ fn choice(config: &Config, bursts: Vec<Value>) -> Value {
     json!({
         "bundle": config.bundle.display().to_string(),
         "device": config.device.to_string(),
+        "provider": config.provider.to_string(),
         "batch": config.batch,
         "bursts": bursts,
     })
@@ -141,6 +145,7 @@ fn child(args: &BenchArgs, config: &Config, profile: Option<&Path>) -> Result<Va
     let mut add = |name: &str, value: String| words.extend([name.into(), value.into()]);
     add("--engine", config.engine.to_string());
     add("--device", config.device.to_string());
+    add("--provider", config.provider.to_string());
     add("--batch", config.batch.to_string());
     if let Some(threads) = args.threads {
         add("--threads", threads.to_string());

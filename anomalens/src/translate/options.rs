@@ -6,7 +6,7 @@ use anomalens_method::translate::{FirstNoise, Options, Procedure, Steps, Transla
 use anomalens_models::manifest::Manifest;
 use anomalens_models::preset::Solver;
 use anomalens_models::schedule::NoiseLevel;
-use anomalens_runtime::engine::EngineOptions;
+use anomalens_runtime::engine::{EngineOptions, Provider};
 use anyhow::{Result, bail};
 
 use super::array;
@@ -194,13 +194,23 @@ fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options) -> 
 pub fn computing(args: &EngineArgs, engine: &str, batch: usize) -> Settings {
     let name = engine.split(" (").next().unwrap_or_default();
     let tf32 = if args.tf32 { ", tf32" } else { "" };
+    let provider = match args.provider() {
+        Provider::Default => String::new(),
+        other => format!(", {other}"),
+    };
     vec![
-        ("engine".to_owned(), format!("{name}, {}{tf32}", args.device())),
+        ("engine".to_owned(), format!("{name}, {}{tf32}{provider}", args.device())),
         ("batch".to_owned(), batch.to_string()),
     ]
 }
 
 /// What computes.
 pub fn engine(args: &EngineArgs) -> EngineOptions {
-    EngineOptions { choice: args.engine(), device: args.device(), threads: args.threads, tf32: args.tf32 }
+    EngineOptions {
+        choice: args.engine(),
+        device: args.device(),
+        provider: args.provider(),
+        threads: args.threads,
+        tf32: args.tf32,
+    }
 }

@@ -18,10 +18,10 @@ Examples:
   Back to what the options' defaults say:
     anomalens tune models/demo --forget
 
-Every choice of engine, device and threads runs in a process of its own. What is found is kept in
+Every choice of engine, device, provider and threads runs in a process of its own. What is found is kept in
 $XDG_CONFIG_HOME/anomalens/tuned (or ~/.config/anomalens/tuned) for this bundle on this machine. translate, evaluate, sweep and
-roundtrip take it, and say so, where none of --engine, --device, --threads, --tf32 and --batch is given. See that the machine does
-nothing else meanwhile. Interrupted, it leaves what was found before.
+roundtrip take it, and say so, where none of --engine, --device, --provider, --threads, --tf32 and --batch is given. See that the
+machine does nothing else meanwhile. Interrupted, it leaves what was found before.
 
 Exit codes: 0 done; 1 failed or interrupted; 2 wrong command line.";
 

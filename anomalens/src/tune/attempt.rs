@@ -23,12 +23,14 @@ use crate::child;
 use crate::failure::Usage;
 use crate::progress::Progress;
 use crate::translate::options;
-use crate::translator::Translator;
+use crate::translator::{Pace, Translator};
 
 /// The verb that makes one.
 const VERB: &str = "tune-attempt";
 /// Images that choices are compared by where none are held out.
 const WAVES: usize = 2;
+/// How often networks are timed. The shortest time counts: whatever else a machine does makes it longer alone.
+const TURNS: usize = 2;
 
 /// What choices are compared by.
 pub struct Pictures {
@@ -72,8 +74,10 @@ pub fn run(args: &AttemptArgs) -> Result<Value> {
     let seconds = match &args.maps {
         None => {
             let images = waves(&manifest.preset, args.choice.batch)?;
-            let pace = translator.pace(&images).ok_or_else(|| untimed(args.choice.batch))?;
-            pace.batch().as_secs_f64() / images.len() as f64
+            let turns = (0..TURNS).map(|_| translator.pace(&images)).collect::<Option<Vec<_>>>();
+            let turns = turns.ok_or_else(|| untimed(args.choice.batch))?;
+            let batch = turns.iter().map(Pace::batch).min().unwrap_or_default();
+            batch.as_secs_f64() / images.len() as f64
         }
         Some(path) => {
             let images = Pictures::read(args.held_out.as_deref(), &manifest.preset)?.images;

@@ -1,6 +1,6 @@
 //! What there is to choose from.
 
-use anomalens_runtime::engine::{Device, EngineChoice, Probe};
+use anomalens_runtime::engine::{Device, EngineChoice, Probe, Provider};
 use clap::{Args, Parser};
 
 use crate::args::EngineArgs;
@@ -44,7 +44,10 @@ impl Choice {
 
     /// Whether it computes with fewer bits than f32 has.
     pub fn rounds(&self) -> bool {
-        self.engine.tf32
+        match self.engine.provider() {
+            Provider::Default | Provider::OpenVino => self.engine.tf32,
+            Provider::OpenVinoBf16 => true,
+        }
     }
 }
 
@@ -57,8 +60,9 @@ impl std::fmt::Display for Choice {
 /// With so many cores half of them are tried, too: they may be two a core, and share what computes.
 const MANY_CORES: usize = 4;
 
-/// What a machine offers, one image at a time: first what is plainest, which the others are compared with.
-pub fn candidates(probe: &Probe, cores: usize) -> Vec<Choice> {
+/// What a machine offers, one image at a time: first what is plainest, which the others are compared with. `providers` are those
+/// that can be used beside ONNX Runtime's own.
+pub fn candidates(probe: &Probe, providers: &[Provider], cores: usize) -> Vec<Choice> {
     let by = |engine| EngineArgs { engine: Some(engine), ..EngineArgs::default() };
     let mut engines = Vec::new();
     let mut on_processor = |engine: EngineArgs| {
@@ -69,6 +73,9 @@ pub fn candidates(probe: &Probe, cores: usize) -> Vec<Choice> {
         on_processor(by(EngineChoice::Ort));
     }
     on_processor(by(EngineChoice::Tract));
+    for &provider in providers {
+        on_processor(EngineArgs { provider: Some(provider), ..by(EngineChoice::Ort) });
+    }
     if probe.cuda.is_ok() {
         let cuda = EngineArgs { device: Some(Device::Cuda(0)), ..by(EngineChoice::Ort) };
         engines.extend([cuda.clone(), EngineArgs { tf32: true, ..cuda }]);
@@ -82,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    fn words(ort: bool, cuda: bool, cores: usize) -> Vec<String> {
+    fn words(ort: bool, cuda: bool, providers: &[Provider], cores: usize) -> Vec<String> {
         let missing = || EngineError::LibraryNotFound { searched: vec![] };
         let library = Library { path: "/lib/x.so".into(), version: "1.31.1".into() };
         let probe = Probe {
@@ -90,15 +97,19 @@ mod tests {
             cuda: if cuda { Ok(()) } else { Err(missing()) },
             tract: "0.1",
         };
-        candidates(&probe, cores).iter().map(ToString::to_string).collect()
+        candidates(&probe, providers, cores).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn what_the_machine_has_is_tried() {
-        assert_eq!(words(false, false, 2), ["--engine tract --batch 1"]);
-        assert_eq!(words(true, false, 2), ["--engine ort --batch 1", "--engine tract --batch 1"]);
+        assert_eq!(words(false, false, &[], 2), ["--engine tract --batch 1"]);
+        assert_eq!(words(true, false, &[], 2), ["--engine ort --batch 1", "--engine tract --batch 1"]);
         assert_eq!(
-            words(true, true, 16),
+            words(false, false, &[Provider::OpenVino], 2),
+            ["--engine tract --batch 1", "--engine ort --provider openvino --batch 1"]
+        );
+        assert_eq!(
+            words(true, true, &[], 16),
             [
                 "--engine ort --batch 1",
                 "--engine ort --threads 8 --batch 1",
@@ -113,12 +124,13 @@ mod tests {
     #[test]
     fn words_are_read_as_they_were_written() {
         let library = Library { path: "/lib/x.so".into(), version: "1.31.1".into() };
-        let all = candidates(&Probe { ort: Ok(library), cuda: Ok(()), tract: "0.1" }, 16);
+        let probe = Probe { ort: Ok(library), cuda: Ok(()), tract: "0.1" };
+        let all = candidates(&probe, &[Provider::OpenVino, Provider::OpenVinoBf16], 2);
         for choice in all.iter().map(|choice| choice.at(4)) {
             assert_eq!(Choice::of_words(&choice.words()), Some(choice));
         }
         let rounding: Vec<bool> = all.iter().map(Choice::rounds).collect();
-        assert_eq!(rounding, [false, false, false, false, false, true]);
+        assert_eq!(rounding, [false, false, false, true, false, true]);
         for wrong in ["--engine torch", "--batch", "--speed 3", "demo"] {
             let words: Vec<_> = wrong.split(' ').map(str::to_owned).collect();
             assert_eq!(Choice::of_words(&words), None, "{wrong}");

@@ -14,7 +14,7 @@ mod stored;
 use anomalens_dicom_bridge::Provenance;
 use anomalens_method::agreement::{Change, DICE_LIMIT, MAP_LIMIT};
 use anomalens_models::manifest::Manifest;
-use anomalens_runtime::engine;
+use anomalens_runtime::engine::{self, Provider};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -29,7 +29,8 @@ pub use stored::{Place, apply};
 use crate::bench::approach;
 use crate::columns::aligned;
 use crate::failure::{Outcome, Usage};
-use crate::interrupt;
+use crate::machine::load_average;
+use crate::{doctor, interrupt};
 
 /// Finds out, tells, and keeps.
 ///
@@ -46,11 +47,15 @@ pub fn run(args: &TuneArgs) -> Result<Outcome> {
     told.map_err(Usage::new)?;
     interrupt::catch()?;
     let pictures = Pictures::read(args.held_out.as_deref(), &manifest.preset)?;
-    let candidates = candidates(&engine::probe(), place.machine.cores);
+    let providers = [Provider::OpenVino, Provider::OpenVinoBf16];
+    let usable = |provider: &Provider| doctor::elsewhere(*provider).is_ok_and(|found| found.is_ok());
+    let providers: Vec<_> = providers.into_iter().filter(usable).collect();
+    let candidates = candidates(&engine::probe(), &providers, place.machine.cores);
     eprintln!(
         "{} choices of engine, device and threads, and more images at once for the fastest",
         candidates.len()
     );
+    warn_of_load(load_average(), place.machine.cores);
     let mut lab = Children { args, pictures: &pictures };
     let (chosen, tried) = search(&candidates, args.held_out.is_some(), &mut lab)?;
     interrupt::check()?;
@@ -73,6 +78,15 @@ pub fn run(args: &TuneArgs) -> Result<Outcome> {
         place.path().display()
     ));
     Ok(Outcome::Done)
+}
+
+/// Says so where the machine does something else.
+fn warn_of_load(load: Option<f64>, cores: usize) {
+    if let Some(load) = load.filter(|load| *load > cores as f64 / 2.0) {
+        eprintln!(
+            "warning: {load:.1} processes were at work over the last minute, expected a machine that does nothing else; the times may mislead"
+        );
+    }
 }
 
 /// Removes what was found before.

@@ -80,9 +80,19 @@ fn help_shows_examples_and_exit_codes() {
 
 #[test]
 fn doctor_finds_an_engine() {
-    run(&["doctor"]).expect(0, &["engine tract usable", "device cpu   usable", "engine auto"]);
+    run(&["doctor"])
+        .expect(0, &["engine tract           usable", "device cpu             usable", "engine auto"]);
     told(anomalens().arg("doctor").env("ORT_DYLIB_PATH", "/nowhere"))
-        .expect(0, &["engine ort   NOT usable", "ORT_DYLIB_PATH is '/nowhere'"]);
+        .expect(0, &["engine ort             NOT usable", "ORT_DYLIB_PATH is '/nowhere'"]);
+    told(anomalens().arg("doctor").env("ANOMALENS_OPENVINO", "/no/openvino.so")).expect(
+        0,
+        &[
+            "provider openvino      NOT usable",
+            "/no/openvino.so (named by ANOMALENS_OPENVINO)",
+            "make deps PROVIDER=openvino",
+            "ANOMALENS_OPENVINO is '/no/openvino.so'",
+        ],
+    );
 }
 
 #[test]

@@ -194,3 +194,37 @@ fn what_cannot_be_tuned_is_said() {
     person.run(&["tune", "--help"]).expect(0, &["Examples:", "--forget", "Exit codes"]);
     assert!(!person.run(&["--help"]).stdout.contains("tune-attempt"));
 }
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_leaves_what_was_found_before() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    let person = Person::new();
+    person.tune(tiny(), &["--steps", "2"]).expect(0, &[]);
+    let before = person.read();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_anomalens"))
+        .env("XDG_CONFIG_HOME", person.config.path())
+        .arg("tune")
+        .arg(tiny())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("--engine ort --batch 1: ") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before it began");
+    }
+    let sent = Instant::now();
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest}");
+    assert!(rest.contains("error: interrupted: nothing was written"), "{rest}");
+    assert!(sent.elapsed() < Duration::from_secs(10), "the measurement is ended, too");
+    assert_eq!(person.read(), before);
+}

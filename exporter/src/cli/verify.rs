@@ -71,7 +71,8 @@ fn engines(args: &VerifyArgs) -> Result<Engines, EngineError> {
         return found_engines(args.device, args.tf32);
     }
     let open = |&choice| {
-        engine::open(&EngineOptions { choice, device: args.device, threads: None, tf32: args.tf32 })
+        let (device, tf32) = (args.device, args.tf32);
+        engine::open(&EngineOptions { choice, device, tf32, ..EngineOptions::default() })
     };
     Ok((args.engine.iter().map(open).collect::<Result<_, _>>()?, vec![]))
 }
