@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anomalens_runtime::engine::{
-    EngineChoice, EngineOptions, LIBRARY_VARIABLE, LOCAL_LIBRARY, OPENVINO_VARIABLE, Provider, open,
+    EngineChoice, EngineOptions, LIBRARY_VARIABLE, LOCAL_LIBRARY, LOCAL_OPENVINO, OPENVINO_VARIABLE,
+    Provider, open,
 };
 
 const CHOICE: &str = "ANOMALENS_TEST_CHOICE";
@@ -130,7 +131,7 @@ fn a_library_without_openvino_is_refused() {
 
 #[test]
 fn openvino_without_its_own_libraries_is_refused() {
-    let Some(library) = fetched(OPENVINO_VARIABLE, ".deps/onnxruntime-openvino/libonnxruntime.so") else {
+    let Some(library) = fetched(OPENVINO_VARIABLE, LOCAL_OPENVINO) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
