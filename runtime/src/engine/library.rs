@@ -15,6 +15,8 @@ pub const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 pub const OPENVINO_VARIABLE: &str = "ANOMALENS_OPENVINO";
 /// Where `make deps` puts the library, below the current folder or one of its parents.
 pub const LOCAL_LIBRARY: &str = ".deps/onnxruntime/libonnxruntime.so";
+/// Where `make deps PROVIDER=openvino` puts the one with OpenVINO: in a folder of its own, as the file's name is the same.
+pub const LOCAL_OPENVINO: &str = ".deps/onnxruntime-openvino/libonnxruntime.so";
 const LIBRARY_NAME: &str = "libonnxruntime.so";
 
 /// Where a library is looked for.
@@ -36,10 +38,9 @@ const DEFAULT: Places = Places {
     system: Some(LIBRARY_NAME),
 };
 
-/// In a folder of its own, as the library's file has the same name and brings OpenVINO's along.
 const OPENVINO: Places = Places {
     variables: &[OPENVINO_VARIABLE, LIBRARY_VARIABLE],
-    local: ".deps/onnxruntime-openvino/libonnxruntime.so",
+    local: LOCAL_OPENVINO,
     beside: "onnxruntime-openvino/libonnxruntime.so",
     system: None,
 };

@@ -15,7 +15,7 @@ mod steps;
 mod tract;
 
 pub use error::EngineError;
-pub use library::{LIBRARY_VARIABLE, LOCAL_LIBRARY, Library, OPENVINO_VARIABLE};
+pub use library::{LIBRARY_VARIABLE, LOCAL_LIBRARY, LOCAL_OPENVINO, Library, OPENVINO_VARIABLE};
 pub use port::Port;
 pub use provider::Provider;
 pub use steps::{StepNumbers, StepSession};
@@ -76,7 +76,7 @@ pub trait Engine: Send + Sync {
 
     /// Loads an ONNX graph.
     ///
-    /// Errors: [`EngineError::Model`]; [`EngineError::Device`].
+    /// Errors: [`EngineError::Model`]; [`EngineError::Device`]; [`EngineError::Provider`] for a graph that the provider does not take.
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError>;
 
     /// Loads the graph of a step and, if steps are guided, that of the guidance, whose images stay where they are computed; `None`

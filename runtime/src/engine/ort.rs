@@ -114,19 +114,35 @@ impl OrtEngine {
 impl OrtEngine {
     /// A graph, loaded.
     ///
-    /// Errors: [`EngineError::Model`], [`EngineError::Device`].
+    /// Errors: [`EngineError::Model`], [`EngineError::Device`], [`EngineError::Provider`].
     fn session(&self, onnx: &Path, recorded: bool) -> Result<OrtRun, EngineError> {
-        let failed = |reason: &str| EngineError::Model {
-            engine: self.describe(),
-            path: onnx.to_owned(),
-            reason: reason.to_owned(),
-        };
         let half = self.options.device != Device::Cpu && graph(onnx).is_some_and(|graph| is_half(&graph));
         let provider = match self.options.provider {
             provider if provider.is_openvino() && openvino::leaves(onnx) => Provider::Default,
             provider => provider,
         };
-        let mut builder = self.builder(How { provider, recorded, half })?;
+        let by = |provider| self.commit(onnx, How { provider, recorded, half });
+        match by(provider) {
+            // Whether the graph is at fault, or the provider that does not take it.
+            Err(EngineError::Model { engine, reason, .. })
+                if provider.is_openvino() && by(Provider::Default).is_ok() =>
+            {
+                Err(openvino::refused(engine, provider, onnx, &reason))
+            }
+            done => done,
+        }
+    }
+
+    /// The same, computed in this way.
+    ///
+    /// Errors: [`EngineError::Model`], [`EngineError::Device`], [`EngineError::Provider`].
+    fn commit(&self, onnx: &Path, how: How) -> Result<OrtRun, EngineError> {
+        let failed = |reason: &str| EngineError::Model {
+            engine: self.describe(),
+            path: onnx.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut builder = self.builder(how)?;
         if let Some(traces) = &self.traces {
             let file = traces.join(onnx.file_stem().unwrap_or(onnx.as_os_str()));
             builder = builder.with_profiling(file).map_err(|error| failed(error.message()))?;
@@ -175,6 +191,10 @@ impl Engine for OrtEngine {
     }
 
     fn load_steps(&self, graphs: &[&Path]) -> Result<Option<Box<dyn StepSession>>, EngineError> {
+        // A guided step has a gradient inside, which is not OpenVINO's to compute.
+        if self.options.provider.is_openvino() {
+            return Ok(None);
+        }
         Ok(Some(Box::new(OrtSteps::load(self, graphs)?)))
     }
 }
