@@ -69,9 +69,9 @@ pub struct JobArgs {
     /// Look at N slices only: diseased and healthy ones by turns, from all over the cohort
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 1 by tract]
-    #[arg(long, value_name = "B")]
-    pub batch: Option<usize>,
+    /// Images given to the networks at once; a run goes on only with the same
+    #[arg(long, value_name = "B", default_value_t = 16)]
+    pub batch: usize,
     /// Run part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
