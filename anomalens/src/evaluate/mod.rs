@@ -94,7 +94,7 @@ pub fn run(mut args: EvaluateArgs) -> Result<Outcome> {
     let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let bundles = args.bundles.iter().map(|bundle| Ok((bundle.as_path(), Manifest::read(bundle)?)));
     let bundles = bundles.collect::<Result<Vec<_>>>()?;
-    let mut runs = runs::choose(args, &bundles).map_err(Usage::new)?;
+    let runs = runs::choose(args, &bundles).map_err(Usage::new)?;
     let cohort = Cohort::open_split(&args.job.cohort, args.job.split.as_deref())?;
     if !cohort.has_masks() {
         return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
@@ -103,8 +103,7 @@ pub fn run(mut args: EvaluateArgs) -> Result<Outcome> {
         fits(&cohort, manifest)?;
     }
     let engine = engine::open(&options::engine(&args.job.engine))?;
-    let batch = slices_at_once(args.job.batch, engine.as_ref());
-    runs.iter_mut().for_each(|run| *run.approach.batch() = batch);
+    let batch = args.job.batch();
     let record = Record {
         settings: settings(&args.job.engine, engine.as_ref(), batch, &cohort.fingerprint()?),
         shard,
@@ -130,11 +129,6 @@ pub fn run(mut args: EvaluateArgs) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
-}
-
-/// Images given to the networks at once: as many as were asked for, or as many as an engine takes well.
-pub fn slices_at_once(given: Option<usize>, engine: &dyn Engine) -> usize {
-    given.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 1 })
 }
 
 /// Which slices are looked at, in which batches.

@@ -19,7 +19,7 @@ use crate::evaluate::record::{Network, Record};
 use crate::evaluate::shard;
 use crate::evaluate::source::Point;
 use crate::evaluate::store::Store;
-use crate::evaluate::{EvaluateError, fits, plan, settings, slices_at_once, unit};
+use crate::evaluate::{EvaluateError, fits, plan, settings, unit};
 use crate::failure::{Outcome, Usage};
 use crate::interrupt::{self, Stopped};
 use crate::parts::StoreError;
@@ -43,7 +43,7 @@ pub fn run(mut args: GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
         return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
     }
     let engine = engine::open(&options::engine(&args.job.engine))?;
-    let batch = slices_at_once(args.job.batch, engine.as_ref());
+    let batch = args.job.batch();
     let record = record(args, &manifest, &layout, engine.as_ref(), &cohort, batch)?;
     let record = Record { shard, ..record };
     let mut store = Store::open(&args.job.out, &record, plan(&cohort, &record))?;

@@ -80,7 +80,8 @@ impl OrtEngine {
             Device::Cpu if how.provider.is_openvino() => {
                 openvino::provider(how.provider, self.options.threads)
             }
-            Device::Cpu => ep::CPU::default().build(),
+            // Without an arena, memory goes back to the system after each node, and comes page by page for the next.
+            Device::Cpu => ep::CPU::default().with_arena_allocator(true).build(),
             Device::Cuda(index) => ep::CUDA::default()
                 .with_device_id(
                     i32::try_from(index).map_err(|_| failed(format!("no GPU has the index {index}")))?,
@@ -94,6 +95,11 @@ impl OrtEngine {
         if let Some(threads) = self.options.threads {
             builder =
                 builder.with_intra_threads(threads).map_err(|error| failed(error.message().to_owned()))?;
+        }
+        // A pattern lays all values of a call into one more piece of memory, beside what the arena keeps of the first call.
+        if self.options.device == Device::Cpu {
+            builder =
+                builder.with_memory_pattern(false).map_err(|error| failed(error.message().to_owned()))?;
         }
         // Each session has threads of its own, which wait for its next call in a busy loop. A guided step calls two sessions in
         // turns, and the loops of the one take the cores from the other.
