@@ -5,6 +5,8 @@ PYTHON ?= python3
 # cpu or cuda; empty keeps the ONNX Runtime that is there and else fetches the one for the CPU. For deps-torch, cuda adds
 # libtorch's CUDA libraries.
 DEVICE ?=
+# openvino: ONNX Runtime with OpenVINO's kernels comes beside the other.
+PROVIDER ?=
 # no: `make test` leaves out the tests that need libtorch, and does not fetch it (544 MB).
 TORCH ?= yes
 
@@ -61,8 +63,8 @@ quality: deps ## how few steps do, by solver and spacing: writes docs/steps.md (
 	@OUT='$(OUT)' PAGES='$(PAGES)' SLICES='$(SLICES)' COUNTS='$(COUNTS)' EXACT='$(EXACT)' \
 	    scripts/with-deps $(PYTHON) scripts/quality
 
-deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA)
-	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime dicom nilearn
+deps: ## fetch ONNX Runtime, DICOM test files and a brain template into .deps (DEVICE=cuda: ONNX Runtime for CUDA; PROVIDER=openvino: also with OpenVINO)
+	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) onnxruntime $(PROVIDER) dicom nilearn
 
 deps-torch: ## fetch libtorch into .deps: 544 MB (DEVICE=cuda: with its CUDA libraries, 2.5 GB)
 	$(PYTHON) scripts/deps $(if $(DEVICE),--device $(DEVICE)) libtorch

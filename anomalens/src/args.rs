@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use anomalens_models::preset::{GuidanceInterval, Solver};
 use anomalens_models::schedule::Respacing;
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::BenchArgs;
 use crate::evaluate::{EvaluateArgs, MergeArgs};
 use crate::sweep::{RoundtripArgs, SweepArgs};
 use crate::translate::{BrainArgs, FitnessArgs, WriteArgs};
+use crate::tune::{AttemptArgs, TuneArgs};
 
 /// Finds lesions without pixel labels: a DICOM study in; its healthy version, an anomaly map and a mask out.
 ///
@@ -40,9 +41,22 @@ pub enum Command {
     /// Say what a bundle holds, or what would be done with an image and why
     Inspect(InspectArgs),
     /// Say which engines and devices can be used here, and what to do where not
-    Doctor,
+    Doctor(DoctorArgs),
     /// Time the networks of a bundle and a whole translation, for engines, devices and batches
     Bench(BenchArgs),
+    /// Find the engine, device, threads and batch that translate fastest here, and keep them for this bundle
+    Tune(TuneArgs),
+    /// One attempt of tune, in a process of its own
+    #[command(hide = true)]
+    TuneAttempt(AttemptArgs),
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Look at this provider alone: for a process of its own, as one has a single library of ONNX Runtime.
+    #[arg(long, hide = true)]
+    pub provider: Option<Provider>,
 }
 
 const TRANSLATE_EXAMPLES: &str = "\
@@ -106,9 +120,9 @@ pub struct TranslateArgs {
     /// The class to steer to [default: the bundle's]
     #[arg(long, value_name = "K")]
     pub healthy_class: Option<usize>,
-    /// Images given to the networks at once
-    #[arg(long, value_name = "B", default_value_t = 1)]
-    pub batch: usize,
+    /// Images given to the networks at once [default: what `anomalens tune` has found here, else 1]
+    #[arg(long, value_name = "B")]
+    pub batch: Option<usize>,
     /// Keep every x_t: arrays encode, decode [steps, N, C, H, W], encode_levels, decode_levels, slices
     #[arg(long, value_name = "FILE.npz")]
     pub trajectory: Option<PathBuf>,
@@ -127,6 +141,13 @@ pub struct TranslateArgs {
     /// What computes.
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+impl TranslateArgs {
+    /// Images given to the networks at once.
+    pub fn batch(&self) -> usize {
+        self.batch.unwrap_or(1)
+    }
 }
 
 /// Which steps are made, and how.
@@ -161,6 +182,26 @@ impl PathArgs {
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name)
     }
+
+    /// The same options and their values, as a command line has them.
+    pub fn words(&self) -> Vec<String> {
+        let steps = self.steps.map(|steps| match steps {
+            StepCount::Every => "every".to_owned(),
+            StepCount::Count(n) => n.to_string(),
+        });
+        let given = [
+            ("--steps", steps),
+            ("--spacing", self.spacing.map(|p| p.to_string())),
+            ("--solver", self.solver.map(|solver| solver.to_string())),
+            ("--guidance-interval", self.guidance_interval.map(|interval| interval.to_string())),
+        ];
+        pairs(given).chain(self.exact.then(|| "--exact".to_owned())).collect()
+    }
+}
+
+/// Options with a value, as a command line has them.
+fn pairs<const N: usize>(given: [(&str, Option<String>); N]) -> impl Iterator<Item = String> {
+    given.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten()
 }
 
 /// How many steps a loop makes.
@@ -186,20 +227,60 @@ impl FromStr for StepCount {
 }
 
 /// What computes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct EngineArgs {
-    /// auto, ort or tract; auto takes ort where its library is found
-    #[arg(long, default_value_t = EngineChoice::Auto, value_name = "ENGINE")]
-    pub engine: EngineChoice,
-    /// cpu, cuda or cuda:N
-    #[arg(long, default_value_t = Device::Cpu, value_name = "DEVICE")]
-    pub device: Device,
+    /// auto, ort or tract; auto takes ort where its library is found [default: what `anomalens tune` has found here, else auto]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<EngineChoice>,
+    /// cpu, cuda or cuda:N [default: what `anomalens tune` has found here, else cpu]
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Device>,
+    /// Whose kernels ONNX Runtime takes: default, openvino, or openvino-bf16 on a processor with AMX [default: what `anomalens tune`
+    /// has found here, else default]
+    #[arg(long, value_name = "PROVIDER")]
+    pub provider: Option<Provider>,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
     /// With --device cuda: faster products of 10-bit mantissa
     #[arg(long)]
     pub tf32: bool,
+    /// By which finding of `anomalens tune` all this was chosen, if by one.
+    #[arg(skip)]
+    pub tuned: Option<String>,
+}
+
+impl EngineArgs {
+    /// Whether a person has chosen something.
+    pub fn given(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Which engine.
+    pub fn engine(&self) -> EngineChoice {
+        self.engine.unwrap_or_default()
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device.unwrap_or_default()
+    }
+
+    /// By whose kernels.
+    pub fn provider(&self) -> Provider {
+        self.provider.unwrap_or_default()
+    }
+
+    /// What was given, as a command line has it.
+    pub fn words(&self) -> Vec<String> {
+        let given = [
+            ("--engine", self.engine.map(|engine| engine.to_string())),
+            ("--device", self.device.map(|device| device.to_string())),
+            ("--provider", self.provider.map(|provider| provider.to_string())),
+            ("--threads", self.threads.map(|threads| threads.to_string())),
+        ];
+        pairs(given).chain(self.tf32.then(|| "--tf32".to_owned())).collect()
+    }
 }
 
 /// What a bundle of a U-Net and a classifier can do.

@@ -1,36 +1,88 @@
 //! `doctor`: what this machine can compute with, and what to do where it cannot.
 
 use std::fmt::Write;
+use std::process::{Command, Stdio};
 
-use anomalens_runtime::engine::{EngineOptions, LIBRARY_VARIABLE, Probe, open, probe};
+use anomalens_runtime::engine::{
+    EngineChoice, EngineError, EngineOptions, LIBRARY_VARIABLE, OPENVINO_VARIABLE, Probe, Provider, open,
+    probe,
+};
+use anyhow::{Context, Result};
 
 use crate::TOOL;
+use crate::args::DoctorArgs;
+
+/// What was found: an engine's words, or why there is none.
+type Found = Result<String, String>;
 
 /// Looks, and tells. tract is built in, so that there is always an engine.
-pub fn run() -> String {
+///
+/// Errors: that of a provider that is looked at alone.
+pub fn run(args: &DoctorArgs) -> Result<String> {
+    if let Some(provider) = args.provider {
+        return Ok(with(provider)?);
+    }
     let auto = open(&EngineOptions::default()).map(|engine| engine.describe()).map_err(|e| e.to_string());
-    let variable = std::env::var_os(LIBRARY_VARIABLE).map(|path| path.to_string_lossy().into_owned());
+    let providers = [Provider::OpenVino, Provider::OpenVinoBf16]
+        .map(|provider| (provider, elsewhere(provider).unwrap_or_else(|error| Err(format!("{error:#}")))));
+    let variables = [LIBRARY_VARIABLE, OPENVINO_VARIABLE]
+        .map(|name| (name, std::env::var_os(name).map(|path| path.to_string_lossy().into_owned())));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    tell(&probe(), auto, variable.as_deref(), threads)
+    Ok(tell(&probe(), &providers, auto, &variables, threads))
 }
 
-fn tell(probe: &Probe, auto: Result<String, String>, variable: Option<&str>, threads: usize) -> String {
+/// The words of ONNX Runtime with a provider.
+fn with(provider: Provider) -> Result<String, EngineError> {
+    let options = EngineOptions { choice: EngineChoice::Ort, provider, ..EngineOptions::default() };
+    open(&options).map(|engine| engine.describe())
+}
+
+/// The same, found by this program in a process of its own.
+///
+/// Errors: those of starting it.
+pub fn elsewhere(provider: Provider) -> Result<Found> {
+    let program = std::env::current_exe().context("the program's own path")?;
+    let output = Command::new(program)
+        .args(["doctor", "--provider", &provider.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .context("looking at a provider in a process of its own")?;
+    if output.status.success() {
+        return Ok(Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let told = text.lines().find_map(|line| line.strip_prefix("error: "));
+    Ok(Err(told.unwrap_or(text.trim()).to_owned()))
+}
+
+fn tell(
+    probe: &Probe,
+    providers: &[(Provider, Found)],
+    auto: Found,
+    variables: &[(&str, Option<String>)],
+    threads: usize,
+) -> String {
     let mut text = format!("{TOOL} for {} on {}\n", std::env::consts::OS, std::env::consts::ARCH);
-    let mut line = |name: &str, found: Result<String, String>| {
+    let mut line = |name: &str, found: Found| {
         let (word, words) = match found {
             Ok(words) => ("usable", words),
             Err(words) => ("NOT usable", words),
         };
-        let _ = writeln!(text, "  {name:<12} {word:<11} {words}");
+        let _ = writeln!(text, "  {name:<22} {word:<11} {words}");
     };
     let library = probe.ort.as_ref().map(|l| format!("ONNX Runtime {}, {}", l.version, l.path.display()));
     line("engine ort", library.map_err(ToString::to_string));
     line("engine tract", Ok(format!("tract {}, built in", probe.tract)));
     line("device cpu", Ok(format!("{threads} threads, with either engine")));
     line("device cuda", probe.cuda.as_ref().map(|()| "with ort".to_owned()).map_err(ToString::to_string));
+    for (provider, found) in providers {
+        line(&format!("provider {provider}"), found.clone());
+    }
     line("engine auto", auto.map(|engine| format!("takes {engine}")));
-    let set = variable.map_or("not set".to_owned(), |path| format!("'{path}'"));
-    let _ = writeln!(text, "  {LIBRARY_VARIABLE} is {set}");
+    for (name, value) in variables {
+        let set = value.as_ref().map_or("not set".to_owned(), |path| format!("'{path}'"));
+        let _ = writeln!(text, "  {name} is {set}");
+    }
     text
 }
 
@@ -44,11 +96,17 @@ mod tests {
     fn what_is_missing_says_what_to_do() {
         let missing = EngineError::LibraryNotFound { searched: vec!["here".into()] };
         let probe = Probe { ort: Err(missing.clone()), cuda: Err(missing), tract: "0.1" };
-        let text = tell(&probe, Ok("tract 0.1 (cpu)".into()), None, 4);
-        assert!(text.contains("engine ort   NOT usable  ONNX Runtime: its library was not found"), "{text}");
-        for words in
-            ["make deps", "engine tract usable      tract 0.1", "4 threads", "takes tract 0.1", "is not set"]
-        {
+        let none = [(Provider::OpenVino, Err("make deps PROVIDER=openvino".into()))];
+        let text = tell(&probe, &none, Ok("tract 0.1 (cpu)".into()), &[("LIBRARY", None)], 4);
+        for words in [
+            "engine ort             NOT usable  ONNX Runtime: its library was not found",
+            "make deps",
+            "engine tract           usable      tract 0.1",
+            "provider openvino      NOT usable  make deps PROVIDER=openvino",
+            "4 threads",
+            "takes tract 0.1",
+            "LIBRARY is not set",
+        ] {
             assert!(text.contains(words), "no '{words}' in {text}");
         }
     }
@@ -57,11 +115,15 @@ mod tests {
     fn what_is_there_is_named() {
         let library = Library { path: "/lib/x.so".into(), version: "1.31.1".into() };
         let probe = Probe { ort: Ok(library), cuda: Ok(()), tract: "0.1" };
-        let text = tell(&probe, Err("no".into()), Some("/lib/x.so"), 1);
+        let there = [(Provider::OpenVinoBf16, Ok("ort 1 (openvino)".into()))];
+        let set = [("LIBRARY", Some("/lib/x.so".to_owned()))];
+        let text = tell(&probe, &there, Err("no".into()), &set, 1);
         for words in [
             "usable      ONNX Runtime 1.31.1, /lib/x.so",
-            "device cuda  usable",
-            "engine auto  NOT usable  no",
+            "device cuda            usable",
+            "provider openvino-bf16 usable      ort 1 (openvino)",
+            "engine auto            NOT usable  no",
+            "LIBRARY is '/lib/x.so'",
         ] {
             assert!(text.contains(words), "no '{words}' in {text}");
         }

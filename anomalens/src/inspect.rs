@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::args::InspectArgs;
 use crate::failure::{Outcome, describe};
 use crate::translate::{BrainArgs, Input, is_array, read_array};
+use crate::tune;
 
 /// Looks, and tells. Bad if `translate` would refuse what was looked at.
 ///
@@ -88,6 +89,7 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
         ("pixels", format!("min(x, q) / q, q the percentile {} of the series", preset.image.percentile)),
         ("graphs", format!("{}, {}", manifest.target, manifest.precision)),
     ];
+    rows.extend(tuned(folder).map(|tuned| ("tuned", tuned)));
     if let Ok(Guided { schedule, translate, .. }) = preset.guided() {
         rows.extend([
             (
@@ -116,6 +118,14 @@ fn bundle(folder: &Path) -> Result<(String, Outcome)> {
         text.push_str("translate refuses this bundle: copy it again\n");
     }
     Ok((text, outcome))
+}
+
+/// What `tune` has found for it here, if it has.
+fn tuned(folder: &Path) -> Option<String> {
+    match tune::Place::of(Manifest::bundle_hash(folder).ok()?).ok()?.read() {
+        Ok(found) => Some(found?.0.describe()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// The options that translate takes where it is given none.

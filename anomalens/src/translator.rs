@@ -159,11 +159,11 @@ impl Approach {
     }
 
     /// Images that networks are given at once.
-    pub fn batch(&mut self) -> &mut usize {
+    pub fn batch(&self) -> usize {
         match self {
-            Self::Guided(options) => &mut options.batch,
-            Self::Saliency(options) => &mut options.batch,
-            Self::OnePass(options) => &mut options.batch,
+            Self::Guided(options) => options.batch,
+            Self::Saliency(options) => options.batch,
+            Self::OnePass(options) => options.batch,
         }
     }
 
@@ -371,8 +371,8 @@ impl Translator {
     }
 
     /// Images that networks are given at once.
-    pub fn batch(&mut self) -> usize {
-        *self.approach.batch()
+    pub fn batch(&self) -> usize {
+        self.approach.batch()
     }
 
     /// How often each network is called for some batches, and which; none where the bundle is of another method.

@@ -23,6 +23,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_models::graph::{GraphError, ParamSource, ParamSpec};
+use anomalens_models::held_out::{HeldOut, HeldOutError};
 use anomalens_models::manifest::{
     CLASSIFIER_GRADIENT, FORMAT, FileEntry, MANIFEST, MODEL_CARD, Manifest, WEIGHTS,
 };
@@ -35,7 +36,6 @@ use prost::Message;
 use crate::checkpoint::CheckpointError;
 use crate::gate::{self, Gate, GateError, Subject, Written};
 use crate::gradient::GradientError;
-use crate::held_out::{HeldOut, HeldOutError};
 use crate::lower::{Lowering, MissingParameter, WeightsAt, lower, of_params};
 use crate::parts::Part;
 use crate::step::Step;
@@ -63,7 +63,7 @@ pub struct Request<'a> {
     pub precision: Precision,
     /// How thoroughly the graphs are compared.
     pub gate: Gate,
-    /// Folder of held-out images, see [`crate::held_out`]: without it no U-Net but a portable f32 one passes the gate.
+    /// Folder of held-out images, see [`anomalens_models::held_out`]: without it no U-Net but a portable f32 one passes the gate.
     pub held_out: Option<&'a Path>,
     /// Where the weights come from, in a person's words.
     pub note: Option<&'a str>,

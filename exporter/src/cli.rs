@@ -18,7 +18,7 @@ use anomalens_exporter::gate::Gate;
 use anomalens_exporter::target::Target;
 use anomalens_models::manifest::{ParityCheck, Trajectory};
 use anomalens_models::weights::Precision;
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
 /// Turns checkpoints of guided-diffusion, MONAI and diffusers into bundles that `anomalens translate` runs, and checks
@@ -106,6 +106,7 @@ What is there is never overwritten.")]
 Examples:
   anomalens-export verify brats
   anomalens-export verify brats-cuda --device cuda --held-out cohort
+  anomalens-export verify brats --provider openvino
   anomalens-export verify brats --reference outputs --gate none --engine ort
 
 The gate runs the graphs on random inputs, by every engine and by the f64 interpreter of the preset's networks. What is not
@@ -240,6 +241,9 @@ struct VerifyArgs {
     /// Where ONNX Runtime computes: cpu, cuda or cuda:N
     #[arg(long, default_value_t = Device::Cpu)]
     device: Device,
+    /// Whose kernels ONNX Runtime takes, with tract beside it: openvino
+    #[arg(long, default_value_t = Provider::Default, conflicts_with = "engine")]
+    provider: Provider,
     /// Let CUDA round the inputs of products to TF32
     #[arg(long)]
     tf32: bool,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anomalens_method::fitness::{self, Sketch, TooFew};
 use anomalens_models::fitness::{FITNESS, Fitness};
+use anomalens_models::held_out::{HeldOutError, Pictures};
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::{BundleError, FileEntry, Manifest};
 use anomalens_models::output::{self, OutputError};
@@ -18,7 +19,6 @@ use anomalens_runtime::fitness::{noise_errors, noising};
 use anomalens_runtime::translate::TranslateError;
 
 use crate::gate;
-use crate::held_out::{HeldOutError, Pictures};
 
 mod subjects;
 
@@ -98,8 +98,8 @@ pub fn measure(
     let preset = bundle.manifest.preset.clone();
     let pictures = Pictures::open(cohort, &preset)?;
     let all = match split {
-        Some(split) => subjects::of_split(cohort, split, pictures.len())?,
-        None => (0..pictures.len()).collect(),
+        Some(split) => subjects::of_split(cohort, split, pictures.count())?,
+        None => (0..pictures.count()).collect(),
     };
     let taken = spread(&all, images);
     let mut sketches = Vec::with_capacity(taken.len());

@@ -22,12 +22,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anomalens_models::graph::{Graph, ParamSource, describe};
+use anomalens_models::held_out::HeldOut;
 use anomalens_models::manifest::{ParityCheck, Verification, WEIGHTS};
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::{Precision, Weights};
 
 use crate::compare::Difference;
-use crate::held_out::HeldOut;
 use crate::lower::of_params;
 use crate::target::Target;
 

@@ -8,7 +8,6 @@ pub mod fitness;
 pub mod gate;
 pub mod gradient;
 pub mod guide;
-pub mod held_out;
 pub mod import;
 pub mod infer;
 pub mod lower;

@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anomalens_models::graph::{DType, ParamSource, Tensor};
+use anomalens_models::held_out::{HeldOut, HeldOutError};
 use anomalens_models::manifest::{
     BundleError, CLASSIFIER_GRADIENT, ENCODE_STEP, GUIDED_STEP, Manifest, NETWORK, ParityCheck, UNET,
     Verification, WEIGHTS,
@@ -30,7 +31,6 @@ use ndarray_npy::{ReadNpyError, ReadNpyExt};
 use crate::compare::{self, Difference};
 use crate::gate::{self, Engines, Gate, GateError, Outcome, Written};
 use crate::gradient::GradientError;
-use crate::held_out::{HeldOut, HeldOutError};
 use crate::import::{ImportError, Imported, import_file};
 use crate::parts::Part;
 use crate::step::Step;
@@ -107,7 +107,7 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// How thorough the gate is.
     pub gate: Gate,
-    /// Folder of held-out images, see [`crate::held_out`].
+    /// Folder of held-out images, see [`anomalens_models::held_out`].
     pub held_out: Option<&'a Path>,
     /// Folder with another framework's inputs and outputs.
     pub reference: Option<&'a Path>,

@@ -169,6 +169,8 @@ fn wrong_usage_is_exit_code_2() {
         &["bundle", "--preset", "tiny", "--unet", "u.pt", "--random-weights", "1", "-o", "out"],
         &["verify", "bundle", "--gate", "none"],
         &["verify", "bundle", "--reference", "r", "--engine", "torch"],
+        &["verify", "bundle", "--provider", "bf16"],
+        &["verify", "bundle", "--provider", "openvino", "--engine", "ort"],
         &["unknown"],
     ] {
         let (code, text) = run(program().args(arguments));

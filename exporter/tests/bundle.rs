@@ -14,7 +14,7 @@ use anomalens_exporter::target::Target;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, FileEntry, Manifest, UNET, WEIGHTS};
 use anomalens_models::preset::Preset;
 use anomalens_models::weights::{Location, Precision, RandomWeights, Weights};
-use anomalens_runtime::engine::{self, EngineChoice, EngineOptions};
+use anomalens_runtime::engine::{self, EngineChoice, EngineOptions, LOCAL_OPENVINO, OPENVINO_VARIABLE};
 use ndarray::ArrayD;
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use prost::Message;
@@ -123,6 +123,37 @@ fn verify_marks_what_was_unverified() {
     let (code, text) = gate(&["--gate", "quick"]);
     assert!(code == 0 && !text.contains("says now"), "{text}");
     assert_eq!(manifest(), before);
+}
+
+#[test]
+fn openvinos_kernels_are_verified_too() {
+    let place = tempfile::tempdir().unwrap();
+    let bundle = place.path().join("bundle");
+    assert_eq!(bundle_tiny(&bundle, &["--gate", "none"]).0, 0);
+    let by_openvino = || {
+        let mut command = program();
+        command.arg("verify").arg(&bundle).args(["--gate", "quick", "--provider", "openvino"]);
+        command
+    };
+    let (code, text) = run(by_openvino().env(OPENVINO_VARIABLE, "/nowhere/libonnxruntime.so"));
+    assert!(code == 1 && text.contains("make deps PROVIDER=openvino"), "{text}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if std::env::var_os(OPENVINO_VARIABLE).is_none() && !root.join(LOCAL_OPENVINO).is_file() {
+        eprintln!("skipped: no ONNX Runtime with OpenVINO: make deps PROVIDER=openvino");
+        return;
+    }
+    let (code, text) = run(&mut by_openvino());
+    assert!(code == 0 && text.contains("its manifest says now that it is verified"), "{text}");
+    let engines = Manifest::read(&bundle).unwrap().verification.engines;
+    assert!(engines.iter().any(|engine| engine.contains("openvino in f32")), "{engines:?}");
+    // A graph of other weights.
+    let zeroed = zero_a_layer(&std::fs::read(bundle.join(UNET)).unwrap());
+    std::fs::write(bundle.join(UNET), zeroed).unwrap();
+    let mut manifest = Manifest::read(&bundle).unwrap();
+    manifest.files.insert(UNET.into(), FileEntry::of(&bundle.join(UNET)).unwrap());
+    std::fs::write(bundle.join("manifest.json"), manifest.to_json()).unwrap();
+    let (code, text) = run(&mut by_openvino());
+    assert!(code == 1 && text.contains("OVER unet.onnx:out"), "{text}");
 }
 
 /// The graph, with zeros of its own in place of a layer's weights.

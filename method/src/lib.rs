@@ -11,10 +11,12 @@
 //! [`heal`] is for networks that give the healthy version in one pass. [`baseline`] needs no network: what a network finds must be
 //! more than that. [`skull_strip`] finds the brain in a head for networks that have seen brains alone.
 //!
-//! [`fitness`] says beforehand whether an image is like those that the networks were trained on.
+//! [`fitness`] says beforehand whether an image is like those that the networks were trained on; [`agreement`] afterwards, whether
+//! networks that round otherwise have found the same.
 //!
 //! Who computes the networks is not known here: the runtime does it by engines, the trainer by libtorch.
 
+pub mod agreement;
 pub mod baseline;
 pub mod ddim;
 pub mod ddpm;

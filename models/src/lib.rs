@@ -14,6 +14,7 @@
 
 pub mod fitness;
 pub mod graph;
+pub mod held_out;
 pub mod image;
 pub mod manifest;
 pub mod nets;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use clap::Args;
 
 use crate::args::PathArgs;
@@ -18,6 +18,8 @@ Examples:
   The paper's own steps beside the bundle's:
     anomalens bench models/demo --exact --rounds 1
     anomalens bench models/demo --rounds 1
+  OpenVINO's kernels beside ONNX Runtime's own:
+    anomalens bench models/demo --engine ort --provider default,openvino
   For a program to read:
     anomalens bench models/demo --json figures.json
 
@@ -39,6 +41,9 @@ pub struct BenchArgs {
     /// cpu, cuda or cuda:N, with commas between
     #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
     pub device: Vec<Device>,
+    /// default, openvino or openvino-bf16, with commas between
+    #[arg(long, value_name = "PROVIDER,…", value_delimiter = ',', default_value = "default")]
+    pub provider: Vec<Provider>,
     /// Images given to the networks at once, with commas between
     #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "1")]
     pub batch: Vec<usize>,

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use anomalens_method::ddim::GradientScale;
 use anomalens_method::translate::Options;
 use anomalens_models::image::{ImageError, UnitImage};
-use anomalens_models::manifest::Manifest;
+use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Manifest};
 use anomalens_models::preset::Preset;
 use anomalens_runtime::engine::{self, EngineOptions};
 use anyhow::Result;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::args::BenchArgs;
 use super::timed::{Runs, TimedEngine};
+use crate::args::PathArgs;
 use crate::failure::Usage;
 use crate::translate::options;
 use crate::translator::{Approach, OnePass, Translator};
@@ -22,11 +24,12 @@ use crate::translator::{Approach, OnePass, Translator};
 /// Errors: [`Usage`]; those of the engine, the bundle and the method.
 pub fn run(args: &BenchArgs) -> Result<Value> {
     let (folder, manifest) = (&args.bundles[0], Manifest::read(&args.bundles[0])?);
-    let approach = approach(args, &manifest).map_err(Usage::new)?;
+    let approach = approach(&args.path, args.batch[0], &manifest).map_err(Usage::new)?;
     approach.check(folder, &manifest).map_err(Usage::new)?;
     let options = EngineOptions {
         choice: args.engine[0],
         device: args.device[0],
+        provider: args.provider[0],
         threads: args.threads,
         tf32: args.tf32,
     };
@@ -39,7 +42,7 @@ pub fn run(args: &BenchArgs) -> Result<Value> {
     let settings = approach.describe();
     let mut translator = Translator::open(folder, &engine, args.unverified, approach)?;
     let opened = began.elapsed();
-    let images = images(&manifest.preset, args.batch[0])?;
+    let images = waves(&manifest.preset, args.batch[0])?;
     // Engines set up memory in the first runs of a graph.
     translator.pace(&images);
     engine.take();
@@ -64,23 +67,29 @@ pub fn run(args: &BenchArgs) -> Result<Value> {
     }))
 }
 
-/// The bundle's method with its defaults, but for the steps and the batch.
-fn approach(args: &BenchArgs, manifest: &Manifest) -> Result<Approach> {
-    let batch = args.batch[0];
+/// The bundle's method with its defaults, but for the steps and the batch; without a classifier nothing pulls.
+///
+/// Errors: what does not fit the bundle; of usage.
+pub fn approach(path: &PathArgs, batch: usize, manifest: &Manifest) -> Result<Approach> {
     if let Some(one_pass) = OnePass::of(&manifest.preset, batch) {
-        return match args.path.given().next() {
+        return match path.given().next() {
             Some(name) => Err(one_pass.refuses(name)),
             None => Ok(Approach::OnePass(one_pass)),
         };
     }
     let mut options = Options::defaults(&manifest.preset)?;
     options.batch = batch;
-    options::path(&args.path, &mut options)?;
+    if !manifest.has(CLASSIFIER_GRADIENT) {
+        options.scale = GradientScale::NONE;
+    }
+    options::path(path, &mut options)?;
     Ok(Approach::Guided(options))
 }
 
-/// A batch of images; what a network takes does not depend on what is in them.
-fn images(preset: &Preset, batch: usize) -> Result<Vec<UnitImage>, ImageError> {
+/// Images that show nothing; what a network takes does not depend on what is in them.
+///
+/// Errors: none that are met.
+pub fn waves(preset: &Preset, batch: usize) -> Result<Vec<UnitImage>, ImageError> {
     let dim = (preset.channels(), preset.image.size, preset.image.size);
     let image = |i: usize| {
         let pixels = Array3::from_shape_fn(dim, |(c, y, x)| {

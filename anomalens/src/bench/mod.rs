@@ -1,4 +1,4 @@
-//! `bench`: what a translation takes, for every choice of bundle, engine, device and batch.
+//! `bench`: what a translation takes, for every choice of bundle, engine, device, provider and batch.
 //!
 //! ```text
 //! Config, one a choice ──> a child process of this program ──> burst: one translation, every run of a network timed
@@ -11,20 +11,21 @@ mod profile;
 mod table;
 mod timed;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anomalens_runtime::engine::{Device, EngineChoice};
+use anomalens_runtime::engine::{Device, EngineChoice, Provider};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 pub use args::BenchArgs;
+pub use burst::{approach, waves};
 
 use crate::TOOL;
-use crate::args::{PathArgs, StepCount};
 use crate::failure::{Outcome, Usage};
-use crate::interrupt;
+use crate::machine::load_average;
 use crate::progress::Progress;
+use crate::{child, interrupt};
 
 /// One choice.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,7 @@ struct Config {
     bundle: PathBuf,
     engine: EngineChoice,
     device: Device,
+    provider: Provider,
     batch: usize,
 }
 
@@ -59,7 +61,7 @@ fn check(args: &BenchArgs) -> Result<()> {
     }
     if let (Some(_), true) = (&args.profile, configs(args).len() > 1) {
         bail!(
-            "--profile with several choices, expected one bundle, one engine, one device and one batch, as the traces would lie in one folder; profile them one at a time"
+            "--profile with several choices, expected one bundle, one engine, one device, one provider and one batch, as the traces would lie in one folder; profile them one at a time"
         );
     }
     Ok(())
@@ -70,8 +72,10 @@ fn configs(args: &BenchArgs) -> Vec<Config> {
     for bundle in &args.bundles {
         for &device in &args.device {
             for &engine in &args.engine {
-                for &batch in &args.batch {
-                    configs.push(Config { bundle: bundle.clone(), engine, device, batch });
+                for &provider in &args.provider {
+                    for &batch in &args.batch {
+                        configs.push(Config { bundle: bundle.clone(), engine, device, provider, batch });
+                    }
                 }
             }
         }
@@ -80,7 +84,7 @@ fn configs(args: &BenchArgs) -> Vec<Config> {
 }
 
 fn time(args: &BenchArgs, configs: &[Config]) -> Result<()> {
-    let load = table::load_average();
+    let load = load_average();
     let mut bursts: Vec<Vec<Value>> = vec![Vec::new(); configs.len()];
     let mut progress = Progress::start();
     let (mut done, total) = (0, args.rounds * configs.len());
@@ -113,6 +117,7 @@ fn choice(config: &Config, bursts: Vec<Value>) -> Value {
     json!({
         "bundle": config.bundle.display().to_string(),
         "device": config.device.to_string(),
+        "provider": config.provider.to_string(),
         "batch": config.batch,
         "bursts": bursts,
     })
@@ -132,50 +137,28 @@ fn profile(args: &BenchArgs, configs: &[Config], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The options of a path, as a command line has them.
-fn path(args: &PathArgs) -> Vec<String> {
-    let steps = args.steps.map(|steps| match steps {
-        StepCount::Every => "every".to_owned(),
-        StepCount::Count(n) => n.to_string(),
-    });
-    let given = [
-        ("--steps", steps),
-        ("--spacing", args.spacing.map(|p| p.to_string())),
-        ("--solver", args.solver.map(|solver| solver.to_string())),
-        ("--guidance-interval", args.guidance_interval.map(|interval| interval.to_string())),
-    ];
-    let pairs = given.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
-    pairs.flatten().chain(args.exact.then(|| "--exact".to_owned())).collect()
-}
-
 /// One measurement, by this program in a process of its own.
 ///
 /// Errors: what it said.
 fn child(args: &BenchArgs, config: &Config, profile: Option<&Path>) -> Result<Value> {
-    interrupt::check()?;
-    let program = std::env::current_exe().context("the program's own path")?;
-    let mut command = Command::new(program);
-    command.arg("bench").arg(&config.bundle).arg("--burst");
-    command.args(["--engine", &config.engine.to_string(), "--device", &config.device.to_string()]);
-    command.args(["--batch", &config.batch.to_string()]);
-    command.args(path(&args.path));
+    let mut words: Vec<OsString> = vec!["bench".into(), config.bundle.clone().into(), "--burst".into()];
+    let mut add = |name: &str, value: String| words.extend([name.into(), value.into()]);
+    add("--engine", config.engine.to_string());
+    add("--device", config.device.to_string());
+    add("--provider", config.provider.to_string());
+    add("--batch", config.batch.to_string());
     if let Some(threads) = args.threads {
-        command.args(["--threads", &threads.to_string()]);
+        add("--threads", threads.to_string());
     }
-    command
-        .args([("--tf32", args.tf32), ("--unverified", args.unverified)].iter().filter(|f| f.1).map(|f| f.0));
+    words.extend(args.path.words().into_iter().map(OsString::from));
+    let flags = [("--tf32", args.tf32), ("--unverified", args.unverified)];
+    words.extend(flags.iter().filter(|flag| flag.1).map(|flag| flag.0.into()));
     if let Some(folder) = profile {
-        command.arg("--profile").arg(folder);
+        words.extend(["--profile".into(), folder.into()]);
     }
-    let output =
-        command.stdin(Stdio::null()).stderr(Stdio::piped()).output().context("starting a measurement")?;
-    interrupt::check()?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    text.lines().filter(|line| line.starts_with("note: ")).for_each(|note| eprintln!("{note}"));
-    if !output.status.success() {
-        let told = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
-        let error = anyhow!("{}", told.unwrap_or(text.trim()).to_owned());
-        return Err(if output.status.code() == Some(2) { Usage::new(error).into() } else { error });
-    }
-    serde_json::from_slice(&output.stdout).context("the figures of a measurement")
+    child::run(&words, &mut |line| {
+        if line.starts_with("note: ") {
+            eprintln!("{line}");
+        }
+    })
 }

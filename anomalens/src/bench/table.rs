@@ -4,23 +4,13 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::columns::aligned;
+use crate::machine::Machine;
+
 /// What the figures are of.
 pub fn machine(load: Option<f64>) -> Value {
-    let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    json!({
-        "processor": processor,
-        "cores": std::thread::available_parallelism().map_or(1, usize::from),
-        "system": format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH),
-        "load_before": load,
-    })
-}
-
-/// Processes at work over the last minute; `None` where the system does not say.
-pub fn load_average() -> Option<f64> {
-    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+    let Machine { processor, cores, system } = Machine::here();
+    json!({ "processor": processor, "cores": cores, "system": system, "load_before": load })
 }
 
 /// The value in the middle, and those at a quarter and three quarters, of at least one.
@@ -68,16 +58,7 @@ pub fn table(report: &Value) -> String {
         "open s".to_owned(),
     ]];
     rows.extend(array(&report["choices"]).iter().map(row));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "{cell:<width$}  ");
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-    }
+    let mut text = aligned(&rows);
     let machine = &report["machine"];
     let word = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let _ = writeln!(

@@ -69,7 +69,7 @@ pub struct JobArgs {
     /// Look at N slices only: diseased and healthy ones by turns, from all over the cohort
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Images given to the networks at once; a run goes on only with the same [default: 16 by ort, 1 by tract]
+    /// Images given to the networks at once; a run goes on only with the same [default: what `anomalens tune` has found here, else 16]
     #[arg(long, value_name = "B")]
     pub batch: Option<usize>,
     /// Run part I of N only, and score nothing; `anomalens merge` scores the parts [default: the array job's, else all]
@@ -84,6 +84,11 @@ pub struct JobArgs {
 }
 
 impl JobArgs {
+    /// Images given to the networks at once.
+    pub fn batch(&self) -> usize {
+        self.batch.unwrap_or(16)
+    }
+
     /// Whether there is anything to do; the error is one of usage.
     pub fn check(&self) -> Result<()> {
         match self.limit {

@@ -44,6 +44,7 @@ use crate::picture;
 use crate::progress::Progress;
 use crate::translate::options;
 use crate::translator::Translator;
+use crate::tune;
 
 pub use args::{EvaluateArgs, JobArgs, MergeArgs};
 use column::columns;
@@ -83,12 +84,17 @@ pub enum EvaluateError {
 /// Runs the command.
 ///
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
-pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
+pub fn run(mut args: EvaluateArgs) -> Result<Outcome> {
     interrupt::catch()?;
+    // A choice is one bundle's.
+    if let [bundle] = args.bundles.as_slice() {
+        tune::apply(bundle, &mut args.job.engine, &mut args.job.batch)?;
+    }
+    let args = &args;
     let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let bundles = args.bundles.iter().map(|bundle| Ok((bundle.as_path(), Manifest::read(bundle)?)));
     let bundles = bundles.collect::<Result<Vec<_>>>()?;
-    let mut runs = runs::choose(args, &bundles).map_err(Usage::new)?;
+    let runs = runs::choose(args, &bundles).map_err(Usage::new)?;
     let cohort = Cohort::open_split(&args.job.cohort, args.job.split.as_deref())?;
     if !cohort.has_masks() {
         return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
@@ -97,8 +103,7 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
         fits(&cohort, manifest)?;
     }
     let engine = engine::open(&options::engine(&args.job.engine))?;
-    let batch = slices_at_once(args.job.batch, engine.as_ref());
-    runs.iter_mut().for_each(|run| *run.approach.batch() = batch);
+    let batch = args.job.batch();
     let record = Record {
         settings: settings(&args.job.engine, engine.as_ref(), batch, &cohort.fingerprint()?),
         shard,
@@ -124,11 +129,6 @@ pub fn run(args: &EvaluateArgs) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
-}
-
-/// Images given to the networks at once: as many as were asked for, or as many as an engine takes well.
-pub fn slices_at_once(given: Option<usize>, engine: &dyn Engine) -> usize {
-    given.unwrap_or(if engine.describe().starts_with("ort") { 16 } else { 1 })
 }
 
 /// Which slices are looked at, in which batches.

@@ -57,7 +57,7 @@ pub fn choose(args: &EvaluateArgs, bundles: &[(&Path, Manifest)]) -> Result<Vec<
     }
     let mut runs = Vec::new();
     for (bundle, manifest) in bundles {
-        let approaches = match OnePass::of(&manifest.preset, args.job.batch.unwrap_or(1)) {
+        let approaches = match OnePass::of(&manifest.preset, args.job.batch()) {
             Some(options) => vec![Approach::OnePass(options)],
             None => methods.iter().map(|method| approach(args, *method, manifest)).collect::<Result<_>>()?,
         };
@@ -99,7 +99,7 @@ fn alone(runs: &[Run]) -> Option<OnePass> {
 
 fn approach(args: &EvaluateArgs, method: args::Method, manifest: &Manifest) -> Result<Approach> {
     let mut options = Options::defaults(&manifest.preset)?;
-    options.batch = args.job.batch.unwrap_or(1);
+    options.batch = args.job.batch();
     options.procedure = match method {
         args::Method::Ddim => Procedure::Paper,
         args::Method::Ddpm => Procedure::Ddpm { seed: 0 },

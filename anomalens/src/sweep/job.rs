@@ -19,18 +19,21 @@ use crate::evaluate::record::{Network, Record};
 use crate::evaluate::shard;
 use crate::evaluate::source::Point;
 use crate::evaluate::store::Store;
-use crate::evaluate::{EvaluateError, fits, plan, settings, slices_at_once, unit};
+use crate::evaluate::{EvaluateError, fits, plan, settings, unit};
 use crate::failure::{Outcome, Usage};
 use crate::interrupt::{self, Stopped};
 use crate::parts::StoreError;
 use crate::progress::Progress;
 use crate::translate::options;
+use crate::tune;
 
 /// Runs a grid and makes of it what it is for; without scales, round trips.
 ///
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
-pub fn run(args: &GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
+pub fn run(mut args: GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
     interrupt::catch()?;
+    tune::apply(&args.bundle, &mut args.job.engine, &mut args.job.batch)?;
+    let args = &args;
     let shard = shard::choose(args.job.shard, |name| std::env::var(name).ok()).map_err(Usage::new)?;
     let manifest = Manifest::read(&args.bundle)?;
     let layout = Layout::new(args, scales, &manifest).map_err(Usage::new)?;
@@ -40,7 +43,7 @@ pub fn run(args: &GridArgs, scales: Option<&[f64]>) -> Result<Outcome> {
         return Err(EvaluateError::NoMasks { path: cohort.dir().to_owned() }.into());
     }
     let engine = engine::open(&options::engine(&args.job.engine))?;
-    let batch = slices_at_once(args.job.batch, engine.as_ref());
+    let batch = args.job.batch();
     let record = record(args, &manifest, &layout, engine.as_ref(), &cohort, batch)?;
     let record = Record { shard, ..record };
     let mut store = Store::open(&args.job.out, &record, plan(&cohort, &record))?;

@@ -47,7 +47,7 @@ impl Layout {
             }
         };
         options.scale = scales.iter().flatten().last().copied().unwrap_or(GradientScale::NONE);
-        options.batch = args.job.batch.unwrap_or(1);
+        options.batch = args.job.batch();
         options::path(&args.path, &mut options)?;
         options.steps = steps(args, &levels, &options);
         if let (None, Some(interval)) = (&scales[0], args.path.guidance_interval) {

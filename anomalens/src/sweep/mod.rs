@@ -39,15 +39,15 @@ use page::Shown;
 /// Runs `sweep`.
 ///
 /// Errors: everything that can be wrong with the cohort, the bundle, the options and the output.
-pub fn run(args: &SweepArgs) -> Result<Outcome> {
-    job::run(&args.grid, Some(&args.scales))
+pub fn run(args: SweepArgs) -> Result<Outcome> {
+    job::run(args.grid, Some(&args.scales))
 }
 
 /// Runs `roundtrip`.
 ///
 /// Errors: as [`run`].
-pub fn roundtrip(args: &RoundtripArgs) -> Result<Outcome> {
-    job::run(&args.grid, None)
+pub fn roundtrip(args: RoundtripArgs) -> Result<Outcome> {
+    job::run(args.grid, None)
 }
 
 /// Makes of what is kept, all of it, what it is for.

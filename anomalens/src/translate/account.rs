@@ -46,13 +46,16 @@ impl<'a> Account<'a> {
         approach: &Approach,
         input: &'a Input,
     ) -> Self {
-        let why = match args.engine.engine {
-            EngineChoice::Auto if engine.starts_with("ort") => {
+        let why = match (&args.engine.tuned, args.engine.engine()) {
+            (Some(tuned), _) => &format!("tuned: {tuned}"),
+            (None, EngineChoice::Auto) if engine.starts_with("ort") => {
                 "--engine auto: ONNX Runtime's library was found"
             }
-            EngineChoice::Auto => "--engine auto: ONNX Runtime cannot be used here, see anomalens doctor",
-            EngineChoice::Ort => "asked for by --engine ort",
-            EngineChoice::Tract => "asked for by --engine tract",
+            (None, EngineChoice::Auto) => {
+                "--engine auto: ONNX Runtime cannot be used here, see anomalens doctor"
+            }
+            (None, EngineChoice::Ort) => "asked for by --engine ort",
+            (None, EngineChoice::Tract) => "asked for by --engine tract",
         };
         let mut warnings = input.warnings.clone();
         if !manifest.verification.passed() {
@@ -79,7 +82,7 @@ impl<'a> Account<'a> {
             out: args.out.clone(),
             trajectory: args.trajectory.clone(),
             engine: [engine, why.to_owned()],
-            device: args.engine.device.to_string(),
+            device: args.engine.device().to_string(),
             parameters,
             method,
             bundle: args.bundle.clone(),

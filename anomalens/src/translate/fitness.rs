@@ -61,7 +61,7 @@ pub fn examine(
         return Ok(Fits { slices: Vec::new(), warning: Some(unknown) });
     };
     let noised = fitness.noise.as_ref().map(|noise| &noise.noised);
-    let errors = noised.map(|noised| translator.noise_errors(images, noised, args.batch, on_step));
+    let errors = noised.map(|noised| translator.noise_errors(images, noised, args.batch(), on_step));
     let errors = errors.transpose()?.flatten();
     let judged = images.iter().enumerate().map(|(i, image)| {
         let errors = errors.as_ref().map(|errors| errors.row(i).to_vec());

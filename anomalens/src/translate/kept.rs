@@ -46,7 +46,7 @@ pub fn settings(
     }
     add("threads", args.engine.threads.map_or("one a core".to_owned(), |n| n.to_string()));
     add("trajectory", if args.trajectory.is_some() { "kept" } else { "not kept" }.to_owned());
-    settings.extend(computing(&args.engine, engine, args.batch));
+    settings.extend(computing(&args.engine, engine, args.batch()));
     settings.extend(approach.describe());
     settings
 }

@@ -33,7 +33,7 @@ use crate::failure::{Outcome, describe};
 use crate::interrupt::{Interrupted, Stopped};
 use crate::progress::Progress;
 use crate::translator::{Approach, Translator};
-use crate::{interrupt, picture, report};
+use crate::{interrupt, picture, report, tune};
 
 use account::Account;
 pub use array::read as read_array;
@@ -58,8 +58,10 @@ struct Failed {
 /// Runs the command. Nothing is left behind but by success, and finished batches where there are some.
 ///
 /// Errors: everything that can be wrong with the input, the bundle, the options and the output.
-pub fn run(args: &TranslateArgs) -> Result<Outcome> {
+pub fn run(mut args: TranslateArgs) -> Result<Outcome> {
     interrupt::catch()?;
+    tune::apply(&args.bundle, &mut args.engine, &mut args.batch)?;
+    let args = &args;
     let manifest = Manifest::read(&args.bundle)?;
     let mut approach = options::approach(args, &manifest)?;
     let folder = OutputFolder::resume(&args.out)?;
@@ -93,7 +95,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
     account.set_fits(fits?);
 
     // Every x_t is in memory until all are there: it is done in one piece, or again.
-    let (batch, lasting) = if trajectory.is_some() { (images.len(), false) } else { (args.batch, true) };
+    let (batch, lasting) = if trajectory.is_some() { (images.len(), false) } else { (args.batch(), true) };
     let parts = folder.kept().expect("it was opened to be resumed");
     let mut store = Store::open(parts, &settings, translator.method(), [images.len(), batch], lasting)?;
     account.found(&store);
@@ -104,7 +106,7 @@ pub fn run(args: &TranslateArgs) -> Result<Outcome> {
             None => Ok(()),
         })?;
         let began = Instant::now();
-        let (time, calls) = (store.time(), translator.calls(images.len().div_ceil(args.batch)));
+        let (time, calls) = (store.time(), translator.calls(images.len().div_ceil(args.batch())));
         let mut results = Results::new(&input, &kept, &images, store, account.method())?;
         let (pictures, files) = write_slices(&folder, &input, &chosen, &account, &mut results)?;
         let timings = timings(read_time, open_time, time, began.elapsed(), &calls);

@@ -6,7 +6,7 @@ use anomalens_method::translate::{FirstNoise, Options, Procedure, Steps, Transla
 use anomalens_models::manifest::Manifest;
 use anomalens_models::preset::Solver;
 use anomalens_models::schedule::NoiseLevel;
-use anomalens_runtime::engine::EngineOptions;
+use anomalens_runtime::engine::{EngineOptions, Provider};
 use anyhow::{Result, bail};
 
 use super::array;
@@ -23,7 +23,7 @@ pub fn approach(args: &TranslateArgs, manifest: &Manifest) -> Result<Approach> {
         (Some(path), _) => FirstNoise::Array(array::read(path)?.into_batch()),
         (None, seed) => FirstNoise::Seed { seed: seed.unwrap_or(0), first: 0 },
     };
-    let approach = match (OnePass::of(&manifest.preset, args.batch), args.method.unwrap_or(Method::Ddim)) {
+    let approach = match (OnePass::of(&manifest.preset, args.batch()), args.method.unwrap_or(Method::Ddim)) {
         (Some(options), _) => one_pass(args, options),
         (None, Method::Ddim) => guided(args, manifest, false, first_noise),
         (None, Method::Ddpm) => guided(args, manifest, true, first_noise),
@@ -46,7 +46,7 @@ fn saliency(args: &TranslateArgs, manifest: &Manifest) -> Result<Approach> {
     if let Some(class) = args.healthy_class {
         options.healthy_class = ClassLabel::new(class);
     }
-    Ok(Approach::Saliency(saliency::Options { healthy_class: options.healthy_class, batch: args.batch }))
+    Ok(Approach::Saliency(saliency::Options { healthy_class: options.healthy_class, batch: args.batch() }))
 }
 
 fn one_pass(args: &TranslateArgs, options: OnePass) -> Result<Approach> {
@@ -92,7 +92,7 @@ fn guided(
     if let Some(class) = args.healthy_class {
         options.healthy_class = ClassLabel::new(class);
     }
-    options.batch = args.batch;
+    options.batch = args.batch();
     options.keep_trajectory = args.trajectory.is_some();
     match schedule {
         args::Schedule::Paper => path(&args.path, &mut options)?,
@@ -194,13 +194,23 @@ fn steps(count: Option<StepCount>, spacing: Option<f64>, defaults: &Options) -> 
 pub fn computing(args: &EngineArgs, engine: &str, batch: usize) -> Settings {
     let name = engine.split(" (").next().unwrap_or_default();
     let tf32 = if args.tf32 { ", tf32" } else { "" };
+    let provider = match args.provider() {
+        Provider::Default => String::new(),
+        other => format!(", {other}"),
+    };
     vec![
-        ("engine".to_owned(), format!("{name}, {}{tf32}", args.device)),
+        ("engine".to_owned(), format!("{name}, {}{tf32}{provider}", args.device())),
         ("batch".to_owned(), batch.to_string()),
     ]
 }
 
 /// What computes.
 pub fn engine(args: &EngineArgs) -> EngineOptions {
-    EngineOptions { choice: args.engine, device: args.device, threads: args.threads, tf32: args.tf32 }
+    EngineOptions {
+        choice: args.engine(),
+        device: args.device(),
+        provider: args.provider(),
+        threads: args.threads,
+        tf32: args.tf32,
+    }
 }

@@ -20,7 +20,7 @@ pub struct Pace {
     pub decode: usize,
     /// A step up: a call of the U-Net.
     pub up: Duration,
-    /// A step down: with one of the classifier's gradient, if that guides.
+    /// A step down, on the average: with a call of the classifier's gradient where that guides.
     pub down: Duration,
 }
 
@@ -75,9 +75,13 @@ impl Translator {
                 stepper.begin(x).ok()?;
                 // The smallest step there is, so that to repeat it leaves the images as they are.
                 let up = measure(|| stepper.step(last, GradientScale::NONE, class))?;
-                let down = match stepper.guided() && calls.gradient > 0 {
-                    true => measure(|| stepper.step(last, options.scale, class))?,
-                    false => up,
+                let pulled = if stepper.guided() { calls.gradient } else { 0 };
+                let down = match pulled {
+                    0 => up,
+                    n => {
+                        let pull = measure(|| stepper.step(last, options.scale, class))?;
+                        up + pull.saturating_sub(up).mul_f64(n as f64 / calls.decode as f64)
+                    }
                 };
                 Some(Pace { encode: calls.encode, decode: calls.decode, up, down })
             }

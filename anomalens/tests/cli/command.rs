@@ -63,6 +63,19 @@ fn engines_are_named_with_the_reason() {
     by("auto", &[]).expect(0, &["engine: ort", "library was found"]);
     by("none", &["--threads", "0"]).expect(1, &["0 threads, expected at least 1"]);
     by("gpu", &["--engine", "tract", "--device", "cuda"]).expect(1, &["device cuda:0 cannot be used"]);
+    by("openvino", &["--engine", "tract", "--provider", "openvino"])
+        .expect(1, &["tract: provider openvino cannot be used", "--engine ort"]);
+    by("word", &["--provider", "bf16"]).expect(2, &["expected default, openvino or openvino-bf16"]);
+    // Nothing stands in for it, neither other kernels nor tract.
+    let mut openvino = anomalens();
+    openvino.env("ANOMALENS_OPENVINO", "/nowhere/openvino.so").arg("translate").arg(&x);
+    openvino
+        .arg("--bundle")
+        .arg(tiny())
+        .args(["--provider", "openvino", "--out"])
+        .arg(folder.path().join("none"));
+    told(&mut openvino)
+        .expect(1, &["/nowhere/openvino.so (named by ANOMALENS_OPENVINO)", "make deps PROVIDER=openvino"]);
     let mut elsewhere = anomalens();
     elsewhere.env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so").arg("translate").arg(&x);
     elsewhere.arg("--bundle").arg(tiny()).arg("--out").arg(folder.path().join("elsewhere"));
@@ -80,9 +93,19 @@ fn help_shows_examples_and_exit_codes() {
 
 #[test]
 fn doctor_finds_an_engine() {
-    run(&["doctor"]).expect(0, &["engine tract usable", "device cpu   usable", "engine auto"]);
+    run(&["doctor"])
+        .expect(0, &["engine tract           usable", "device cpu             usable", "engine auto"]);
     told(anomalens().arg("doctor").env("ORT_DYLIB_PATH", "/nowhere"))
-        .expect(0, &["engine ort   NOT usable", "ORT_DYLIB_PATH is '/nowhere'"]);
+        .expect(0, &["engine ort             NOT usable", "ORT_DYLIB_PATH is '/nowhere'"]);
+    told(anomalens().arg("doctor").env("ANOMALENS_OPENVINO", "/no/openvino.so")).expect(
+        0,
+        &[
+            "provider openvino      NOT usable",
+            "/no/openvino.so (named by ANOMALENS_OPENVINO)",
+            "make deps PROVIDER=openvino",
+            "ANOMALENS_OPENVINO is '/no/openvino.so'",
+        ],
+    );
 }
 
 #[test]

@@ -18,4 +18,5 @@ mod shards;
 mod sources;
 mod support;
 mod sweep;
+mod tune;
 mod volume;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use anomalens_exporter::gate::{Engines, found_engines};
 use anomalens_exporter::verify::{Request, record, verify};
-use anomalens_runtime::engine::{self, EngineError, EngineOptions};
+use anomalens_runtime::engine::{self, EngineChoice, EngineError, EngineOptions, Provider};
 
 use super::VerifyArgs;
 
@@ -67,11 +67,16 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 
 /// The engines that were named; else every one that is found.
 fn engines(args: &VerifyArgs) -> Result<Engines, EngineError> {
-    if args.engine.is_empty() {
-        return found_engines(args.device, args.tf32);
+    let (device, tf32) = (args.device, args.tf32);
+    let open = |options| engine::open(&options);
+    let by = |choice| EngineOptions { choice, device, tf32, ..EngineOptions::default() };
+    if args.provider != Provider::Default {
+        let ort = EngineOptions { provider: args.provider, ..by(EngineChoice::Ort) };
+        let tract = EngineOptions { choice: EngineChoice::Tract, ..EngineOptions::default() };
+        return Ok((vec![open(ort)?, open(tract)?], vec![]));
     }
-    let open = |&choice| {
-        engine::open(&EngineOptions { choice, device: args.device, threads: None, tf32: args.tf32 })
-    };
-    Ok((args.engine.iter().map(open).collect::<Result<_, _>>()?, vec![]))
+    if args.engine.is_empty() {
+        return found_engines(device, tf32);
+    }
+    Ok((args.engine.iter().map(|&choice| open(by(choice))).collect::<Result<_, _>>()?, vec![]))
 }

@@ -12,7 +12,8 @@ pub type Engines = (Vec<Box<dyn Engine>>, Vec<String>);
 ///
 /// Errors: [`EngineError`]; a missing library is one only if it was to compute on a GPU.
 pub fn found_engines(device: Device, tf32: bool) -> Result<Engines, EngineError> {
-    let open = |choice, device| engine::open(&EngineOptions { choice, device, threads: None, tf32 });
+    let open =
+        |choice, device| engine::open(&EngineOptions { choice, device, tf32, ..EngineOptions::default() });
     let tract = open(EngineChoice::Tract, Device::Cpu)?;
     match open(EngineChoice::Ort, device) {
         Ok(ort) => Ok((vec![ort, tract], vec![])),

@@ -14,10 +14,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use anomalens_method::agreement::{Change, DICE_LIMIT, MAP_LIMIT};
 use anomalens_method::ddim::{GradientScale, Guide, OnHost};
-use anomalens_method::metrics::dice;
-use anomalens_method::otsu::{self, OtsuError};
 use anomalens_method::translate::{self, Options, Steps, TranslateError};
+use anomalens_models::held_out::HeldOut;
 use anomalens_models::image::AnomalyMap;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, Trajectory, UNET, WEIGHTS};
 use anomalens_models::schedule::Schedule;
@@ -27,16 +27,11 @@ use anomalens_runtime::engine::Engine;
 use prost::Message;
 
 use super::{GateError, Subject, Written, next, short_name};
-use crate::held_out::HeldOut;
 use crate::lower::{Lowering, WeightsAt, lower};
 use crate::target::Target;
 
 /// Steps of each loop: as many as the demo's presets take, and enough for an error to add up.
 const STEPS: usize = 50;
-/// Mean difference of the maps inside the brain, in units of the mean map there.
-const MAP_LIMIT: f64 = 0.01;
-/// Change of Dice: less than what is left out when a figure is given with two decimals.
-const DICE_LIMIT: f64 = 0.005;
 
 /// Translates by both and compares. Being over a limit is no error: see [`Trajectory::passed`].
 ///
@@ -60,7 +55,7 @@ pub(super) fn hold(
     };
     let found = maps(unet.precision.name(), written.folder)?;
     let expected = maps("f32 to compare with", plain.path())?;
-    let (map_change, dice_change) = changes(&found, &expected, held_out)?;
+    let change = Change::between(&found, &expected, held_out.images(), held_out.truths())?;
     Ok(Trajectory {
         images: held_out.positions().to_vec(),
         sha256: held_out.sha256().to_owned(),
@@ -70,10 +65,10 @@ pub(super) fn hold(
         scale: options.scale.get(),
         engine: engine.describe(),
         against: format!("the network of {} in portable f32 on the same engine", written.origin),
-        map_change,
+        map_change: change.map,
         map_limit: MAP_LIMIT,
         dice_with: if held_out.truths().is_some() { "truth" } else { "each other" }.into(),
-        dice_change,
+        dice_change: change.dice,
         dice_limit: DICE_LIMIT,
     })
 }
@@ -152,83 +147,5 @@ fn translate(
     match translation {
         Err(error) if error.cancelled() => Err(GateError::Stopped),
         other => Ok(other?.maps),
-    }
-}
-
-/// The change of the maps inside the brain, of all images together; and that of Dice, mean of the images.
-fn changes(
-    found: &[AnomalyMap],
-    expected: &[AnomalyMap],
-    held_out: &HeldOut,
-) -> Result<(f64, f64), OtsuError> {
-    let (mut apart, mut whole, mut dice_change) = (0.0, 0.0, 0.0);
-    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let pixels = found.values().iter().zip(expected.values());
-        for ((&found, &expected), _) in pixels.zip(&held_out.brain(i)).filter(|(_, inside)| **inside) {
-            apart += f64::from((found - expected).abs());
-            whole += f64::from(expected);
-        }
-        let [found, expected] = [found, expected].map(otsu::mask);
-        let (found, expected) =
-            (found?.1.into_raw_vec_and_offset().0, expected?.1.into_raw_vec_and_offset().0);
-        let dice = |mask: &[bool], truth: &[bool]| dice(mask, truth).expect("planes of one image's size");
-        dice_change += match held_out.truths() {
-            Some(truths) => (dice(&found, &truths[i]) - dice(&expected, &truths[i])).abs(),
-            None => 1.0 - dice(&found, &expected),
-        };
-    }
-    let map_change = if apart == 0.0 { 0.0 } else { apart / whole };
-    Ok((map_change, dice_change / expected.len().max(1) as f64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anomalens_models::preset::Preset;
-    use ndarray::{Array2, Array3, Array4, s};
-    use ndarray_npy::write_npy;
-
-    /// One image of 4 × 4 pixels, the last column outside the brain; if `marked`, the first pixel is the truth.
-    fn held_out(marked: bool) -> HeldOut {
-        let folder = tempfile::tempdir().unwrap();
-        let mut preset = Preset::load("tiny").unwrap();
-        preset.image.size = 4;
-        let mut image = Array4::<f32>::from_elem((1, 4, 4, 4), 0.5);
-        image.slice_mut(s![.., .., .., 3]).fill(0.0);
-        write_npy(folder.path().join("images.npy"), &image).unwrap();
-        let mut mask = Array3::<u8>::zeros((1, 4, 4));
-        mask[[0, 0, 0]] = u8::from(marked);
-        write_npy(folder.path().join("masks.npy"), &mask).unwrap();
-        HeldOut::read(folder.path(), &preset).unwrap()
-    }
-
-    /// A map that is 1 in the brain and 9 in its first pixel.
-    fn map(change: impl FnOnce(&mut Array2<f32>)) -> [AnomalyMap; 1] {
-        let mut values = Array2::ones((4, 4));
-        values[[0, 0]] = 9.0;
-        change(&mut values);
-        [AnomalyMap::from_values(values)]
-    }
-
-    #[test]
-    fn changes_are_those_inside_the_brain() {
-        // Twelve pixels inside, 20 in sum; the masks are the first pixel alone, but for the last two cases.
-        let found =
-            |marked, change: fn(&mut Array2<f32>)| changes(&map(change), &map(|_| ()), &held_out(marked));
-        for marked in [true, false] {
-            assert_eq!(found(marked, |_| ()).unwrap(), (0.0, 0.0));
-            assert_eq!(found(marked, |m| m[[1, 3]] = 2.0).unwrap(), (0.0, 0.0));
-            assert_eq!(found(marked, |m| m[[1, 1]] = 1.5).unwrap(), (0.5 / 20.0, 0.0));
-            assert_eq!(found(marked, |m| m[[1, 1]] = 0.5).unwrap(), (0.5 / 20.0, 0.0));
-            // One pixel more in the mask: Dice falls from 1 to 2/3, with the truth as with the other mask.
-            let (map_change, dice_change) = found(marked, |m| m[[1, 1]] = 9.0).unwrap();
-            assert!(map_change == 8.0 / 20.0 && (dice_change - 1.0 / 3.0).abs() < 1e-12, "{dice_change}");
-            // Another pixel instead.
-            let (_, dice_change) = found(marked, |m| m.swap([0, 0], [1, 1])).unwrap();
-            assert_eq!(dice_change, 1.0);
-        }
-        let nothing = [AnomalyMap::from_values(Array2::zeros((4, 4)))];
-        assert_eq!(changes(&nothing, &nothing, &held_out(true)).unwrap(), (0.0, 0.0));
-        assert_eq!(changes(&map(|_| ()), &nothing, &held_out(true)).unwrap().0, f64::INFINITY);
     }
 }

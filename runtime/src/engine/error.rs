@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::Device;
+use super::{Device, Provider};
 
 /// Why an engine could not be opened, or could not run a graph.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// A word that names no engine or no device.
+    /// A word that names no engine, device or provider.
     #[error("{what} '{found}', expected {expected}")]
     Name {
-        /// `engine` or `device`.
+        /// `engine`, `device` or `provider`.
         what: &'static str,
         /// The word.
         found: String,
@@ -51,6 +51,18 @@ pub enum EngineError {
         /// The device.
         device: Device,
         /// The engine's words.
+        reason: String,
+        /// What to do.
+        way_out: &'static str,
+    },
+    /// The provider is not to be had.
+    #[error("{engine}: provider {provider} cannot be used: {reason}; {way_out}")]
+    Provider {
+        /// The engine, and its version where one is known.
+        engine: String,
+        /// The provider.
+        provider: Provider,
+        /// What is wrong.
         reason: String,
         /// What to do.
         way_out: &'static str,

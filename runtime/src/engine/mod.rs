@@ -10,12 +10,14 @@ mod error;
 mod library;
 mod ort;
 mod port;
+mod provider;
 mod steps;
 mod tract;
 
 pub use error::EngineError;
-pub use library::{LIBRARY_VARIABLE, LOCAL_LIBRARY, Library};
+pub use library::{LIBRARY_VARIABLE, LOCAL_LIBRARY, LOCAL_OPENVINO, Library, OPENVINO_VARIABLE};
 pub use port::Port;
+pub use provider::Provider;
 pub use steps::{StepNumbers, StepSession};
 pub use tract::TRACT_VERSION;
 
@@ -55,6 +57,8 @@ pub struct EngineOptions {
     pub choice: EngineChoice,
     /// Where.
     pub device: Device,
+    /// By whose kernels; ONNX Runtime only.
+    pub provider: Provider,
     /// Threads, at least 1; `None` for one a core.
     pub threads: Option<usize>,
     /// CUDA only: whether matrix products and convolutions may round their inputs to TF32 (10 bits of mantissa).
@@ -72,7 +76,7 @@ pub trait Engine: Send + Sync {
 
     /// Loads an ONNX graph.
     ///
-    /// Errors: [`EngineError::Model`]; [`EngineError::Device`].
+    /// Errors: [`EngineError::Model`]; [`EngineError::Device`]; [`EngineError::Provider`] for a graph that the provider does not take.
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError>;
 
     /// Loads the graph of a step and, if steps are guided, that of the guidance, whose images stay where they are computed; `None`
@@ -99,21 +103,24 @@ pub trait Session: Send {
     fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, ArrayD<f32>)>, EngineError>;
 }
 
-/// Opens an engine.
+/// Opens an engine. A process has one library of ONNX Runtime: where several engines are opened, the first one's
+/// [`EngineOptions::provider`] says which, and the provider of a later one must be in it.
 ///
 /// Errors: [`EngineError::LibraryNotFound`], [`EngineError::Library`], [`EngineError::LibraryTooOld`],
-/// [`EngineError::Device`], [`EngineError::Threads`].
+/// [`EngineError::Device`], [`EngineError::Provider`], [`EngineError::Threads`].
 pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
-    if options.threads == Some(0) {
-        return Err(EngineError::Threads);
-    }
+    check(options)?;
     match options.choice {
         EngineChoice::Ort => Ok(Box::new(ort::OrtEngine::open(options)?)),
         EngineChoice::Tract => Ok(Box::new(tract::TractEngine::open(options, None)?)),
         EngineChoice::Auto => match ort::OrtEngine::open(options) {
             Ok(engine) => Ok(Box::new(engine)),
-            // Who names a GPU or a library wants that one: only a library that nobody named may be passed over.
-            Err(why) if options.device == Device::Cpu && !library::named_by_a_person() => {
+            // Who names a GPU, a provider or a library wants that one: only a library that nobody named may be passed over.
+            Err(why)
+                if options.device == Device::Cpu
+                    && options.provider == Provider::Default
+                    && !library::named_by_a_person() =>
+            {
                 Ok(Box::new(tract::TractEngine::open(options, Some(&why))?))
             }
             Err(why) => Err(why),
@@ -125,12 +132,21 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>, EngineError> {
 ///
 /// Errors: those of [`open`]; [`EngineError::Profile`] for tract, which writes none.
 pub fn open_profiled(options: &EngineOptions, traces: &Path) -> Result<Box<dyn Engine>, EngineError> {
+    check(options)?;
     match options.choice {
         EngineChoice::Tract => Err(EngineError::Profile),
         EngineChoice::Ort | EngineChoice::Auto => {
             Ok(Box::new(ort::OrtEngine::open(options)?.profiled(traces.to_owned())))
         }
     }
+}
+
+/// Errors: [`EngineError::Threads`], [`EngineError::Provider`].
+fn check(options: &EngineOptions) -> Result<(), EngineError> {
+    if options.threads == Some(0) {
+        return Err(EngineError::Threads);
+    }
+    Provider::check(options)
 }
 
 /// What this machine offers, for `doctor`. The errors say what to do.
@@ -148,7 +164,11 @@ pub struct Probe {
 pub fn probe() -> Probe {
     let cuda =
         EngineOptions { choice: EngineChoice::Ort, device: Device::Cuda(0), ..EngineOptions::default() };
-    Probe { ort: library::load(), cuda: ort::OrtEngine::open(&cuda).map(drop), tract: TRACT_VERSION }
+    Probe {
+        ort: library::load(Provider::Default),
+        cuda: ort::OrtEngine::open(&cuda).map(drop),
+        tract: TRACT_VERSION,
+    }
 }
 
 /// The file name of a graph, for messages.

@@ -18,6 +18,14 @@ pub struct Port {
     pub dims: Vec<Option<usize>>,
 }
 
+impl Port {
+    /// The axis of the batch; `None` where no dimension is open, or more than one.
+    pub(super) fn batch_axis(&self) -> Option<usize> {
+        let mut open = (0..self.dims.len()).filter(|&axis| self.dims[axis].is_none());
+        open.next().filter(|_| open.next().is_none())
+    }
+}
+
 impl fmt::Display for Port {
     /// E.g. `f32 [N, 4, 256, 256]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -165,6 +165,28 @@ fn tract_knows_only_the_processor() {
 }
 
 #[test]
+fn a_provider_goes_with_its_engine_and_device_alone() {
+    let (choice, device) = (EngineChoice::Auto, Device::Cuda(0));
+    for provider in [Provider::OpenVino, Provider::OpenVinoBf16] {
+        for (options, words) in [
+            (
+                EngineOptions { choice: EngineChoice::Tract, provider, ..EngineOptions::default() },
+                "--engine ort",
+            ),
+            (EngineOptions { choice, device, provider, ..EngineOptions::default() }, "--device cpu"),
+        ] {
+            match open(&options).map(|engine| engine.describe()) {
+                Err(error @ EngineError::Provider { .. }) => {
+                    assert!(error.to_string().contains(words), "{error}");
+                    assert!(error.to_string().contains("or leave --provider out"), "{error}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_missing_gpu_is_an_error_with_the_way_out() {
     let options =
         EngineOptions { choice: EngineChoice::Auto, device: Device::Cuda(99), ..EngineOptions::default() };
@@ -205,6 +227,10 @@ fn names_are_read_and_written() {
         assert!(matches!(text.parse::<Device>(), Err(EngineError::Name { what: "device", .. })), "{text}");
     }
     assert!("onnx".parse::<EngineChoice>().is_err());
+    for provider in [Provider::Default, Provider::OpenVino, Provider::OpenVinoBf16] {
+        assert_eq!(provider.to_string().parse(), Ok(provider));
+    }
+    assert!(matches!("bf16".parse::<Provider>(), Err(EngineError::Name { what: "provider", .. })));
 }
 
 #[test]

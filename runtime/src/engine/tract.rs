@@ -3,14 +3,13 @@
 mod norm;
 mod sums;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use anomalens_models::graph::{DType, Tensor};
 use anomalens_models::manifest::PORTABLE;
 use anomalens_models::weights::Precision;
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 use tract_onnx::pb::{ValueInfoProto, tensor_shape_proto::dimension, type_proto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::tract_linalg::multithread::{Executor, multithread_tract_scope};
@@ -68,6 +67,12 @@ impl Engine for TractEngine {
     }
 
     fn load(&self, onnx: &Path) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(self.session(onnx)?))
+    }
+}
+
+impl TractEngine {
+    fn session(&self, onnx: &Path) -> Result<TractSession, EngineError> {
         let failed = |reason: String| EngineError::Model {
             engine: format!("tract {TRACT_VERSION}"),
             path: onnx.to_owned(),
@@ -87,14 +92,14 @@ impl Engine for TractEngine {
         }
         let graph = proto.graph.as_ref().ok_or_else(|| failed("holds no graph".into()))?;
         let stored: Vec<_> = graph.initializer.iter().map(|i| i.name.as_str()).collect();
-        Ok(Box::new(TractSession {
+        Ok(TractSession {
             graph: super::graph_name(onnx),
             inputs: graph.input.iter().filter(|i| !stored.contains(&i.name.as_str())).map(port).collect(),
             outputs: graph.output.iter().map(port).collect(),
             executor: self.executor.clone(),
             model: parsed.model,
-            compiled: HashMap::new(),
-        }))
+            compiled: None,
+        })
     }
 }
 
@@ -131,20 +136,43 @@ struct TractSession {
     outputs: Vec<Port>,
     executor: Executor,
     model: InferenceModel,
-    /// By the shapes of the inputs: tract is twice as fast where it knows them.
-    compiled: HashMap<Vec<Vec<usize>>, Arc<TypedRunnableModel>>,
+    /// The shapes of the inputs last seen, and the model for these: tract is twice as fast where it knows them.
+    compiled: Option<(Vec<Vec<usize>>, Arc<TypedRunnableModel>)>,
 }
 
 impl TractSession {
     fn compiled(&mut self, inputs: &[&Tensor]) -> TractResult<Arc<TypedRunnableModel>> {
         let shapes: Vec<_> = inputs.iter().map(|tensor| tensor.shape().to_vec()).collect();
-        if let Some(plan) = self.compiled.get(&shapes) {
+        if let Some((_, plan)) = self.compiled.as_ref().filter(|(known, _)| *known == shapes) {
             return Ok(plan.clone());
         }
         let facts = inputs.iter().map(|tensor| (datum_type(tensor), tensor.shape()));
         let plan = optimised(self.model.clone(), facts)?.into_runnable()?;
-        self.compiled.insert(shapes, plan.clone());
+        self.compiled = Some((shapes, plan.clone()));
         Ok(plan)
+    }
+
+    /// Image by image, where each output has the batch: of several at once, tract takes longer for each, for what it computes no
+    /// longer fits into the processor's caches, and every size of batch would want a plan of its own.
+    fn compute_each(&mut self, inputs: &[&Tensor]) -> TractResult<Vec<ArrayD<f32>>> {
+        let from: Vec<_> = self.inputs.iter().map(Port::batch_axis).collect();
+        let to: Option<Vec<_>> = self.outputs.iter().map(Port::batch_axis).collect();
+        let images = inputs.iter().zip(&from).find_map(|(tensor, axis)| Some(tensor.shape()[(*axis)?]));
+        let (Some(to), Some(images @ 2..)) = (to, images) else { return self.compute(inputs) };
+        let mut parts = Vec::with_capacity(images);
+        for image in 0..images {
+            let one = |(tensor, axis): (&&Tensor, &Option<usize>)| match axis {
+                Some(axis) => one_of(tensor, *axis, image),
+                None => (*tensor).clone(),
+            };
+            let one: Vec<Tensor> = inputs.iter().zip(&from).map(one).collect();
+            parts.push(self.compute(&one.iter().collect::<Vec<_>>())?);
+        }
+        let whole = |(output, axis): (usize, &usize)| {
+            let parts: Vec<_> = parts.iter().map(|part| part[output].view()).collect();
+            Ok(ndarray::concatenate(Axis(*axis), &parts)?)
+        };
+        to.iter().enumerate().map(whole).collect()
     }
 
     fn compute(&mut self, inputs: &[&Tensor]) -> TractResult<Vec<ArrayD<f32>>> {
@@ -181,6 +209,15 @@ fn optimised<'a>(
     Ok(model)
 }
 
+/// One image of a batch, as a batch.
+fn one_of(tensor: &Tensor, axis: usize, image: usize) -> Tensor {
+    let slice = ndarray::Slice::from(image..image + 1);
+    match tensor {
+        Tensor::F32(a) => Tensor::F32(a.slice_axis(Axis(axis), slice).to_owned()),
+        Tensor::I64(a) => Tensor::I64(a.slice_axis(Axis(axis), slice).to_owned()),
+    }
+}
+
 fn datum_type(tensor: &Tensor) -> DatumType {
     match tensor.dtype() {
         DType::F32 => f32::datum_type(),
@@ -206,7 +243,7 @@ impl Session for TractSession {
 
     fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, ArrayD<f32>)>, EngineError> {
         let ordered = in_order(&self.graph, &self.inputs, inputs)?;
-        let results = self.compute(&ordered).map_err(|error| EngineError::Run {
+        let results = self.compute_each(&ordered).map_err(|error| EngineError::Run {
             engine: format!("tract {TRACT_VERSION}"),
             graph: self.graph.clone(),
             reason: format!("{error:#}"),

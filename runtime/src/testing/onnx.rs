@@ -253,3 +253,17 @@ pub(crate) fn write_norm(path: &Path, length: usize) {
         },
     );
 }
+
+/// `out` [N] = the determinants of `x` [N, 2, 2].
+pub(crate) fn write_determinant(path: &Path) {
+    write(
+        path,
+        GraphProto {
+            name: "determinant".into(),
+            node: vec![node("Det", &["x"], "out", None)],
+            input: vec![port("x", F32, &[None, Some(2), Some(2)])],
+            output: vec![port("out", F32, &[None])],
+            ..Default::default()
+        },
+    );
+}

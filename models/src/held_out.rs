@@ -1,4 +1,4 @@
-//! Held-out images: what a U-Net that is not portable f32 must translate as f32 does.
+//! Held-out images, which no training has seen: what networks that round more than portable f32 must translate as that does.
 //!
 //! ```text
 //! DIR/images.npy   f32 [N, C, H, W] in [0, 1]
@@ -11,12 +11,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anomalens_models::image::{ImageError, UnitImage};
-use anomalens_models::preset::Preset;
-use anomalens_models::weights::MappedFile;
 use ndarray::{ArrayView3, ArrayView4, Axis};
 use ndarray_npy::{ViewNpyError, ViewNpyExt};
 use sha2::{Digest, Sha256};
+
+use crate::image::{ImageError, UnitImage};
+use crate::preset::Preset;
+use crate::weights::MappedFile;
 
 const IMAGES: &str = "images.npy";
 const MASKS: &str = "masks.npy";
@@ -71,19 +72,19 @@ pub struct HeldOut {
 }
 
 /// The images of a folder, mapped; one at a time is read.
-pub(crate) struct Pictures {
+pub struct Pictures {
     path: PathBuf,
     file: MappedFile,
-    len: usize,
+    count: usize,
 }
 
 impl Pictures {
     /// Opens `images.npy` of a folder, which must hold at least one image that a preset's networks take.
     ///
     /// Errors: [`HeldOutError`].
-    pub(crate) fn open(folder: &Path, preset: &Preset) -> Result<Self, HeldOutError> {
+    pub fn open(folder: &Path, preset: &Preset) -> Result<Self, HeldOutError> {
         let path = folder.join(IMAGES);
-        let mut pictures = Self { file: open(&path)?, path, len: 0 };
+        let mut pictures = Self { file: open(&path)?, path, count: 0 };
         let images = pictures.view()?;
         let (c, s) = (preset.channels(), preset.image.size);
         let fits = |found: &[usize]| found[0] > 0 && found[1..] == [c, s, s];
@@ -92,7 +93,7 @@ impl Pictures {
             let expected = format!("[N, {c}, {s}, {s}], N at least 1");
             return Err(HeldOutError::Shape { path, found, expected });
         }
-        pictures.len = images.len_of(Axis(0));
+        pictures.count = images.len_of(Axis(0));
         Ok(pictures)
     }
 
@@ -100,15 +101,15 @@ impl Pictures {
         view(&self.path, &self.file, "f32 [N, C, H, W], little-endian")
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// How many there are, at least 1.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
-    /// The image at position `i`, below [`Pictures::len`].
+    /// The image at position `i`, below [`Pictures::count`].
     ///
     /// Errors: [`HeldOutError::Image`].
-    pub(crate) fn image(&self, i: usize) -> Result<UnitImage, HeldOutError> {
+    pub fn image(&self, i: usize) -> Result<UnitImage, HeldOutError> {
         let what = format!("{}, image {i}", self.path.display());
         Ok(UnitImage::new(&what, self.view()?.index_axis(Axis(0), i).to_owned())?)
     }
@@ -120,7 +121,7 @@ impl HeldOut {
     /// Errors: [`HeldOutError`].
     pub fn read(folder: &Path, preset: &Preset) -> Result<Self, HeldOutError> {
         let pictures = Pictures::open(folder, preset)?;
-        let (n, s) = (pictures.len(), preset.image.size);
+        let (n, s) = (pictures.count(), preset.image.size);
         let masks_path = folder.join(MASKS);
         let masks_file = masks_path.exists().then(|| open(&masks_path)).transpose()?;
         let masks: Option<ArrayView3<'_, u8>> =
@@ -167,12 +168,6 @@ impl HeldOut {
     /// What is marked in each, row by row; `None` where nothing is.
     pub fn truths(&self) -> Option<&[Vec<bool>]> {
         self.truths.as_deref()
-    }
-
-    /// The brain of one, row by row: where some channel is not 0.
-    pub fn brain(&self, image: usize) -> Vec<bool> {
-        let pixels = self.images[image].pixels();
-        pixels.lanes(Axis(0)).into_iter().map(|channels| channels.iter().any(|&v| v != 0.0)).collect()
     }
 }
 

@@ -44,9 +44,6 @@ fn marked_images_are_taken_evenly() {
     for (i, (image, truth)) in held_out.images().iter().zip(held_out.truths().unwrap()).enumerate() {
         assert_eq!(image.pixels()[[2, 0, 0]], held_out.positions()[i] as f32 / 100.0);
         assert_eq!(truth.iter().position(|&v| v), Some(6));
-        let outside: Vec<usize> = (0..16).filter(|&p| !held_out.brain(i)[p]).collect();
-        // The first pixel of image 0 is black, too.
-        assert_eq!(outside, if i == 0 { vec![0, 3, 7, 11, 15] } else { vec![3, 7, 11, 15] });
     }
     assert_ne!(held_out.sha256(), unmarked.sha256());
     // Few images are all taken.
