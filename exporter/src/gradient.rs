@@ -5,6 +5,9 @@
 //! backward  x <─ ConvTranspose <─ … <─ (g − softmax · Σ g) <─ OneHot(y)
 //! ```
 //!
+//! Instance norms are opened before (`norm`), into steps whose gradient passes over the image seldom; every other primitive has a
+//! rule, or a reason why it has none (`rules`).
+//!
 //! ONNX Runtime and tract have no automatic differentiation. Because the gradient is an ordinary forward graph, they do
 //! not need any: guidance is one more network to them.
 
