@@ -5,9 +5,13 @@
 //! backward  x <─ ConvTranspose <─ … <─ (g − softmax · Σ g) <─ OneHot(y)
 //! ```
 //!
+//! Instance norms are opened before (`norm`), into steps whose gradient passes over the image seldom; every other primitive has a
+//! rule, or a reason why it has none (`rules`).
+//!
 //! ONNX Runtime and tract have no automatic differentiation. Because the gradient is an ordinary forward graph, they do
 //! not need any: guidance is one more network to them.
 
+mod norm;
 mod of_onnx;
 mod pool;
 mod rules;
@@ -104,7 +108,7 @@ struct Step<'a> {
 ///
 /// Errors: [`GradientError`].
 pub fn classifier_gradient(classifier: &Graph) -> Result<Graph, GradientError> {
-    let forward = classifier.expanded();
+    let forward = norm::opened(&classifier.expanded())?;
     let (logits, log_probs) = (forward.output("logits")?, forward.output("log_probs")?);
     let classes = forward.node(log_probs).ty.shape.sample_elements();
     let x = input(&forward, "x")?;
@@ -152,14 +156,14 @@ fn backward(
         let step = Step { op, inputs: &node.inputs, output: *id, g, scope: &node.scope };
         let scope = format!("gradient.{}", node.scope);
         let leads = |(operand, input): &(usize, &NodeId)| {
-            depends[input.index()] && !rules::is_gate(b, op, &node.inputs, *operand)
+            depends[input.index()] && !rules::is_seen_to(b, op, &node.inputs, *operand)
         };
         let operands: Vec<_> = node.inputs.iter().enumerate().filter(leads).collect();
         for (operand, input) in operands {
             let part = b.at(&scope, |b| rule(b, &step, operand))?;
             let total = &mut cotangents[input.index()];
             *total = Some(match *total {
-                Some(sum) => b.at(&scope, |b| b.add(sum, part))?,
+                Some(sum) => b.at(&scope, |b| rules::sum(b, sum, part))?,
                 None => part,
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! | target | runs on | |
 //! |---|---|---|
-//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`); gradients of convolutions as convolutions (`adjoint`) |
+//! | `portable` | ONNX Runtime's CPU provider, tract, TensorRT | ONNX's own operators, one primitive at a time (`ops`); gradients of convolutions as convolutions (`adjoint`), long sums of products as products of matrices (`dots`) |
 //! | `ort-cuda` | ONNX Runtime's CUDA provider | channels last, group norms fused (`cuda`); what needs neither as above |
 //!
 //! Opset 21 (18 for `ort-cuda`), IR 10; every value has a name that says where in the network it stands, and a shape with the batch as the
@@ -11,6 +11,7 @@
 
 mod adjoint;
 mod cuda;
+mod dots;
 mod form;
 mod ops;
 mod precision;
@@ -85,7 +86,7 @@ pub fn lower(graph: &Graph, lowering: &Lowering<'_>) -> Result<ModelProto, Missi
     let &Lowering { target, precision, plain, .. } = lowering;
     let stored = of_params(graph, precision, plain);
     let graph = &match target {
-        Target::Portable => adjoint::as_convolutions(&graph.expanded()),
+        Target::Portable => dots::as_matrix_products(&adjoint::as_convolutions(&graph.expanded())),
         Target::OrtCuda => cuda::expanded(graph, plain),
     };
     let fusion = cuda::Fusion::plan(graph);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anomalens_models::graph::{Builder, DType, Graph, NodeId, Primitive, Shape};
 
-use super::{GradientError, backward, rules};
+use super::{GradientError, backward, norm, rules};
 
 /// Name of the output that holds the gradient.
 pub const GRADIENT: &str = "gradient";
@@ -70,7 +70,7 @@ pub struct Wanted<'a> {
 ///
 /// Errors: [`GradientError`].
 pub fn input_gradient(network: &Graph, wanted: &Wanted<'_>) -> Result<Graph, GradientError> {
-    let forward = network.expanded();
+    let forward = norm::opened(&network.expanded())?;
     let of = forward.output(wanted.output)?;
     let inputs = forward.inputs().map(|(name, _)| name.to_owned());
     let names: Vec<String> = inputs.chain(forward.params().iter().map(|p| p.name.clone())).collect();

@@ -2,13 +2,14 @@
 //!
 //! Notation: g is the cotangent of the value y that a node made; a rule returns the cotangent of one operand.
 
-use anomalens_models::graph::{Builder, NodeId, Op, Primitive, Shape, Window};
+use anomalens_models::graph::{Builder, GraphError, NodeId, Op, Primitive, Shape, Window};
 
 use super::{GradientError, Step, pool};
 
 /// Integers and the leaves that are not inputs.
 const INTEGER: &str = "its operand is an integer";
 const STEP: &str = "it is constant wherever it has a derivative";
+const OPENED: &str = "its steps stand in its place before anything is differentiated";
 const LEAF: &str = "it has no operands";
 const PARAMETER: &str = "the operand is a parameter, and this is the gradient of an input";
 const UNBATCHED: &str = "the operand has no batch, so it cannot depend on an input";
@@ -26,12 +27,13 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
         P::Input { .. } | P::Param(_) | P::Constant(_) => return none(LEAF),
         P::Cast | P::Gather | P::OneHot { .. } => return none(INTEGER),
         P::Sign => return none(STEP),
+        P::InstanceNormalization { .. } => return none(OPENED),
 
         P::Add => return unbroadcast(b, step, g, i),
         P::Sub if i == 0 => return unbroadcast(b, step, g, i),
         P::Sub => {
-            let minus = b.scale(g, -1.0)?;
-            return unbroadcast(b, step, minus, i);
+            let sum = unbroadcast(b, step, g, i)?;
+            scaled(b, sum, -1.0)?
         }
         // d x σ(x) = (σ + y (1 − σ)) dx: both of its ways to x.
         P::Mul if is_gate(b, op, inputs, 1 - i) => {
@@ -41,7 +43,14 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             let slope = b.add(x(1 - i), part)?;
             b.mul(g, slope)?
         }
+        // d x² = 2x dx: both of its ways to x.
+        P::Mul if x(0) == x(1) => {
+            let g = unexpanded(b, g, x(0));
+            let twice = scaled(b, g, 2.0)?;
+            b.mul(twice, x(0))?
+        }
         P::Mul => {
+            let g = unexpanded(b, g, x(1 - i));
             let product = b.mul(g, x(1 - i))?;
             return unbroadcast(b, step, product, i);
         }
@@ -58,8 +67,8 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
         }
         // d√x = dx / 2√x.
         P::Sqrt => {
-            let twice = b.scale(y, 2.0)?;
-            b.div(g, twice)?
+            let quotient = b.div(g, y)?;
+            scaled(b, quotient, 0.5)?
         }
         // dσ = σ(1 − σ) dx = (σ − σ²) dx.
         P::Sigmoid => {
@@ -128,7 +137,7 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
         P::Transpose { perm } => {
             let mut inverse = vec![0; perm.len()];
             perm.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
-            b.primitive(P::Transpose { perm: inverse }, &[g])?
+            permuted(b, g, inverse)?
         }
         P::Slice { axis, start, end, step: 1 } => {
             let after = shape(b, 0).len(*axis).expect("not the batch") - end;
@@ -152,7 +161,7 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
         P::ReduceSum { .. } => b.primitive(P::Expand { shape: shape(b, 0) }, &[g])?,
         P::ReduceMean { axes } => {
             let count: usize = axes.iter().filter_map(|&a| shape(b, 0).len(a)).product();
-            let share = b.scale(g, 1.0 / count as f64)?;
+            let share = scaled(b, g, 1.0 / count as f64)?;
             b.primitive(P::Expand { shape: shape(b, 0) }, &[share])?
         }
         // Those that are the greatest share it, as in PyTorch's amax.
@@ -180,16 +189,15 @@ pub(super) fn rule(b: &mut Builder, step: &Step<'_>, i: usize) -> Result<NodeId,
             let part = b.mul(softmax, total)?;
             b.sub(g, part)?
         }
-        P::InstanceNormalization { epsilon } => instance_norm(b, x(0), y, g, *epsilon)?,
 
         // y = a·b: da = g·bᵀ, db = aᵀ·g.
         P::MatMul => {
             let part = if i == 0 {
-                let transposed = b.transpose_last(x(1))?;
-                b.matmul(g, transposed)?
+                let turned = transposed(b, x(1))?;
+                b.matmul(g, turned)?
             } else {
-                let transposed = b.transpose_last(x(0))?;
-                b.matmul(transposed, g)?
+                let turned = transposed(b, x(0))?;
+                b.matmul(turned, g)?
             };
             return unbroadcast(b, step, part, i);
         }
@@ -231,39 +239,79 @@ fn covers(b: &Builder, image: NodeId, blocks: NodeId, side: usize) -> bool {
     [2, 3].iter().all(|&axis| b.shape(image).len(axis) == b.shape(blocks).len(axis).map(|len| len * side))
 }
 
-/// dx = (g − mean(g) − y · mean(g · y)) / √(variance + eps): the mean and the variance depend on every x.
-fn instance_norm(
-    b: &mut Builder,
-    x: NodeId,
-    y: NodeId,
-    g: NodeId,
-    epsilon: f32,
-) -> Result<NodeId, GradientError> {
-    let axes: Vec<usize> = (2..b.shape(x).rank()).collect();
-    let mean = b.mean(x, &axes)?;
-    let centred = b.sub(x, mean)?;
-    let square = b.mul(centred, centred)?;
-    let variance = b.mean(square, &axes)?;
-    let epsilon = b.scalar(f64::from(epsilon));
-    let variance = b.add(variance, epsilon)?;
-    let deviation = b.primitive(Primitive::Sqrt, &[variance])?;
-
-    let mean_g = b.mean(g, &axes)?;
-    let gy = b.mul(g, y)?;
-    let mean_gy = b.mean(gy, &axes)?;
-    let along = b.mul(y, mean_gy)?;
-    let rest = b.sub(g, mean_g)?;
-    let rest = b.sub(rest, along)?;
-    Ok(b.div(rest, deviation)?)
+/// Whether operand `i` has no cotangent of this product because the rule of the other operand sees to both, in fewer passes over
+/// the image: of σ(x) in x σ(x), SiLU, and of the second x in x².
+pub(super) fn is_seen_to(b: &Builder, op: &Primitive, inputs: &[NodeId], i: usize) -> bool {
+    is_gate(b, op, inputs, i) || (*op == Primitive::Mul && i == 1 && inputs[0] == inputs[1])
 }
 
-/// Whether operand `i` is σ of the other in a product, SiLU. It has no cotangent of this product: the rule of the other operand
-/// sees to it, in a third fewer passes over the image.
-pub(super) fn is_gate(b: &Builder, op: &Primitive, inputs: &[NodeId], i: usize) -> bool {
+/// Whether operand `i` is σ of the other in a product.
+fn is_gate(b: &Builder, op: &Primitive, inputs: &[NodeId], i: usize) -> bool {
     *op == Primitive::Mul && {
         let gate = b.graph().node(inputs[i]);
         gate.op == Op::Primitive(Primitive::Sigmoid) && gate.inputs == [inputs[1 - i]]
     }
+}
+
+/// a + b, without repeating what is repeated in one of them.
+pub(super) fn sum(b: &mut Builder, one: NodeId, other: NodeId) -> Result<NodeId, GraphError> {
+    let one = unexpanded(b, one, other);
+    let other = unexpanded(b, other, one);
+    b.add(one, other)
+}
+
+/// x · value, where x may be a product with a number already.
+fn scaled(b: &mut Builder, mut x: NodeId, mut value: f64) -> Result<NodeId, GraphError> {
+    let node = b.graph().node(x);
+    if let (Op::Primitive(Primitive::Mul), &[of, by]) = (&node.op, &node.inputs[..])
+        && let Op::Primitive(Primitive::Constant(number)) = &b.graph().node(by).op
+        && let [number] = number.values[..]
+        && b.shape(of) == b.shape(x)
+    {
+        (x, value) = (of, value * f64::from(number));
+    }
+    if value == 1.0 { Ok(x) } else { b.scale(x, value) }
+}
+
+/// What a repeated value was before, where it is joined with one of the same shape, which repeats it as well.
+fn unexpanded(b: &Builder, value: NodeId, with: NodeId) -> NodeId {
+    let node = b.graph().node(value);
+    let repeated = matches!(node.op, Op::Primitive(Primitive::Expand { .. }));
+    if repeated && b.shape(with) == &node.ty.shape { node.inputs[0] } else { value }
+}
+
+/// A cotangent with its axes permuted; of a product of matrices whose last axes are exchanged, the product of the exchanged ones:
+/// attention has products that are far larger than their operands.
+fn permuted(b: &mut Builder, g: NodeId, perm: Vec<usize>) -> Result<NodeId, GraphError> {
+    let node = b.graph().node(g);
+    if let (Op::Primitive(Primitive::MatMul), &[first, second]) = (&node.op, &node.inputs[..])
+        && perm == last_exchanged(perm.len())
+        && [first, second].iter().all(|&of| b.shape(of).rank() == perm.len())
+    {
+        let [first, second] = [transposed(b, first)?, transposed(b, second)?];
+        return b.matmul(second, first);
+    }
+    b.primitive(Primitive::Transpose { perm }, &[g])
+}
+
+/// A value with its last two axes exchanged; if they are that already, the value that it was made of.
+fn transposed(b: &mut Builder, value: NodeId) -> Result<NodeId, GraphError> {
+    let node = b.graph().node(value);
+    match &node.op {
+        Op::Primitive(Primitive::Transpose { perm }) if *perm == last_exchanged(perm.len()) => {
+            Ok(node.inputs[0])
+        }
+        _ => b.transpose_last(value),
+    }
+}
+
+/// The permutation that exchanges the last two of so many axes.
+fn last_exchanged(rank: usize) -> Vec<usize> {
+    let mut perm: Vec<usize> = (0..rank).collect();
+    if rank >= 2 {
+        perm.swap(rank - 2, rank - 1);
+    }
+    perm
 }
 
 /// Sums a cotangent over the axes along which operand `i` was repeated.

@@ -1,12 +1,12 @@
 //! Every rule against finite differences in f64, on odd shapes, and a wrong rule that must fail.
 
-mod cases;
+pub(super) mod cases;
 mod windows;
 
 use std::collections::{BTreeSet, HashMap};
 
 use anomalens_models::graph::reference::{self, Value};
-use anomalens_models::graph::{Builder, DType, Graph, GraphError, NodeId, Op, Shape};
+use anomalens_models::graph::{Builder, DType, Graph, GraphError, NodeId, Op, ParamSpec, Shape};
 use anomalens_models::nets;
 use anomalens_models::preset::{Pool, Preset};
 use ndarray::{ArrayD, IxDyn};
@@ -14,11 +14,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{GradientError, Rule, Step, backward, rules};
+use super::{GradientError, Rule, Step, backward, norm, rules};
 use cases::{Case, cases};
 
 /// Central differences with h = 1e-5 in f64: truncation about h² = 1e-10, rounding about 1e-16 / h = 1e-11.
-const FINITE_DIFFERENCE: f64 = 1e-7;
+pub(super) const FINITE_DIFFERENCE: f64 = 1e-7;
 const STEP: f64 = 1e-5;
 const BATCH: usize = 2;
 
@@ -26,8 +26,39 @@ fn normal(rng: &mut ChaCha8Rng, shape: &[usize]) -> ArrayD<f64> {
     ArrayD::from_shape_simple_fn(IxDyn(shape), || StandardNormal.sample(rng))
 }
 
+fn random_params(rng: &mut ChaCha8Rng, graph: &Graph) -> HashMap<String, ArrayD<f32>> {
+    let value = |spec: &ParamSpec| normal(rng, &spec.shape).mapv(|v| v as f32);
+    let names = graph.params().iter().map(|spec| spec.name.clone());
+    names.zip(graph.params().iter().map(value)).collect()
+}
+
+/// The graph of two inputs `x` and `z` and an output `out`, as it is built.
+fn closed(
+    name: &str,
+    shapes: [&[usize]; 2],
+    build: &dyn Fn(&mut Builder, NodeId, NodeId) -> Result<NodeId, GraphError>,
+) -> Result<Graph, GraphError> {
+    let mut b = Builder::new(name);
+    let [x, z] = [("x", shapes[0]), ("z", shapes[1])]
+        .map(|(name, shape)| b.input(name, DType::F32, Shape::batch(shape)));
+    let out = build(&mut b, x, z)?;
+    b.output("out", out);
+    Ok(b.finish())
+}
+
+/// What a case's graph computes, and what it computes with its norms opened.
+pub(super) fn forward(case: &Case) -> [ArrayD<f64>; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let graph = closed(case.name, [case.x, case.z], &case.build).unwrap();
+    let params = random_params(&mut rng, &graph);
+    let [x, z] = [case.x, case.z].map(|s| Value::Float(normal(&mut rng, &[&[BATCH], s].concat())));
+    let opened = norm::opened(&graph).unwrap();
+    let inputs = [("x", x), ("z", z)];
+    [graph, opened].map(|graph| reference::run(&graph, &params, &inputs).unwrap().remove(0).1)
+}
+
 /// [`error_of`] for a case.
-fn error(case: &Case, wrt: usize, rule: &Rule) -> Result<f64, GradientError> {
+pub(super) fn error(case: &Case, wrt: usize, rule: &Rule) -> Result<f64, GradientError> {
     error_of(case.name, [case.x, case.z], &case.build, wrt, rule)
 }
 
@@ -40,10 +71,10 @@ fn error_of(
     rule: &Rule,
 ) -> Result<f64, GradientError> {
     let mut rng = ChaCha8Rng::seed_from_u64(7 + wrt as u64);
-    let mut b = Builder::new(name);
-    let ids = [("x", shapes[0]), ("z", shapes[1])]
-        .map(|(name, shape)| b.input(name, DType::F32, Shape::batch(shape)));
-    let out = build(&mut b, ids[0], ids[1])?;
+    let opened = norm::opened(&closed(name, shapes, build)?)?;
+    let out = opened.output("out")?;
+    let ids: Vec<NodeId> = opened.inputs().map(|(_, id)| id).collect();
+    let mut b = Builder::extend(opened, name);
     let shape = b.shape(out).clone();
     let c = b.input("c", DType::F32, shape.clone());
     let gradient = backward(&mut b, out, c, ids[wrt], rule)?;
@@ -51,13 +82,8 @@ fn error_of(
     b.output("gradient", gradient);
     let graph = b.finish();
 
-    let params: HashMap<String, ArrayD<f32>> = graph
-        .params()
-        .iter()
-        .map(|s| (s.name.clone(), normal(&mut rng, &s.shape).mapv(|v| v as f32)))
-        .collect();
-    let full = |shape: &[usize]| [&[BATCH], shape].concat();
-    let point = shapes.map(|shape| normal(&mut rng, &full(shape)));
+    let params = random_params(&mut rng, &graph);
+    let point = shapes.map(|shape| normal(&mut rng, &[&[BATCH], shape].concat()));
     let direction = normal(&mut rng, point[wrt].shape());
     let c = normal(&mut rng, &shape.concrete(BATCH));
     let run = |offset: f64| {
@@ -103,7 +129,8 @@ fn a_wrong_rule_is_noticed() {
 /// Every primitive that the networks use is either checked above or says why it has no gradient.
 #[test]
 fn every_primitive_of_the_networks_is_checked() {
-    const NONE: [&str; 7] = ["Input", "Param", "Constant", "Cast", "Sign", "Gather", "OneHot"];
+    const NONE: [&str; 8] =
+        ["Input", "Param", "Constant", "Cast", "Sign", "Gather", "OneHot", "InstanceNormalization"];
     let checked: BTreeSet<&str> = cases().iter().map(|c| c.name.split(' ').next().unwrap()).collect();
     let mut preset = Preset::load("tiny").unwrap();
     let mut graphs = vec![nets::unet(&preset).unwrap()];

@@ -1,5 +1,6 @@
 //! The engine that is tract: pure Rust, always there, on the processor.
 
+mod dot;
 mod norm;
 mod sums;
 
@@ -204,6 +205,7 @@ fn optimised<'a>(
     }
     let mut model = model.into_typed()?.into_decluttered()?;
     norm::absorb(&mut model)?;
+    dot::take_rows(&mut model)?;
     let mut model = model.into_optimized()?;
     sums::divide_long_sums(&mut model)?;
     Ok(model)

@@ -267,3 +267,26 @@ pub(crate) fn write_determinant(path: &Path) {
         },
     );
 }
+
+/// `out` [N, C, 1, columns] = `x` [N, C, length] as rows times `z` [N, C, length · columns] as matrices.
+pub(crate) fn write_products(path: &Path, channels: usize, length: usize, columns: usize) {
+    let [c, l, k] = [channels, length, columns].map(|n| n as i64);
+    write(
+        path,
+        GraphProto {
+            name: "products".into(),
+            node: vec![
+                node("Reshape", &["x", "rows"], "row", None),
+                node("Reshape", &["z", "matrices"], "matrix", None),
+                node("MatMul", &["row", "matrix"], "out", None),
+            ],
+            initializer: vec![ints("rows", &[0, c, 1, l]), ints("matrices", &[0, c, l, k])],
+            input: vec![
+                port("x", F32, &[None, Some(channels), Some(length)]),
+                port("z", F32, &[None, Some(channels), Some(length * columns)]),
+            ],
+            output: vec![port("out", F32, &[None, Some(channels), Some(1), Some(columns)])],
+            ..Default::default()
+        },
+    );
+}

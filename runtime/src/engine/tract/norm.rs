@@ -18,10 +18,7 @@ use tract_onnx::tract_core::tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::tract_core::tract_linalg::routines::Func;
 use tract_onnx::tract_hir::internal::*;
 
-/// Values that are added up in f32; the sums of these are added up in f64.
-const BLOCK: usize = 1024;
-/// Sums that are kept side by side, so that the processor adds several at once.
-const LANES: usize = 16;
+use super::dot::sum;
 
 /// Keeps instance normalisations whole. To be called before a model is read.
 pub(super) fn register(reader: &mut tract_onnx::Onnx) {
@@ -177,8 +174,8 @@ impl Norm {
     /// One group, in place.
     fn normalise(&self, values: &mut [f32], group: usize) -> TractResult<()> {
         let count = values.len() as f64;
-        let mean = (sum(values, |v| v) / count) as f32;
-        let variance = sum(values, |v| (v - mean) * (v - mean)) / count;
+        let mean = (sum(values, values, |v, _| v) / count) as f32;
+        let variance = sum(values, values, |v, w| (v - mean) * (w - mean)) / count;
         let factor = (variance + f64::from(self.epsilon)).sqrt().recip() as f32;
         let pixels = self.shape[2..].iter().product::<usize>();
         let first = group * (values.len() / pixels.max(1));
@@ -199,22 +196,6 @@ impl Norm {
 
 fn slice(tensor: &Option<Arc<Tensor>>) -> TractResult<Option<&[f32]>> {
     tensor.as_ref().map(|tensor| tensor.try_as_plain_ram()?.as_slice::<f32>()).transpose()
-}
-
-/// Σ f(v), with the rounding of a few dozen additions.
-fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f64 {
-    let block = |block: &[f32]| {
-        let mut lanes = [0f32; LANES];
-        let chunks = block.chunks_exact(LANES);
-        let rest: f32 = chunks.remainder().iter().map(|v| f(*v)).sum();
-        for chunk in chunks {
-            for (lane, v) in lanes.iter_mut().zip(chunk) {
-                *lane += f(*v);
-            }
-        }
-        f64::from(rest) + lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>()
-    };
-    values.chunks(BLOCK).map(block).sum()
 }
 
 impl Op for Norm {
