@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anomalens_cohort::synthetic::{self, Format, Settings, Source};
-use anomalens_exporter::held_out::HeldOut;
 use anomalens_method::ddim::GradientScale;
 use anomalens_method::translate::{Options, Translation};
 use anomalens_models::graph::Tensor;
+use anomalens_models::held_out::HeldOut;
 use anomalens_models::image::UnitImage;
 use anomalens_models::manifest::{CLASSIFIER_GRADIENT, NETWORK, UNET, WEIGHTS};
 use anomalens_models::preset::Preset;
