@@ -53,7 +53,7 @@ impl Provider {
         }
         match missing_for_bf16() {
             Some(found) if provider == Self::OpenVinoBf16 => refused(
-                format!("found {found}, expected a processor with avx512_bf16, as all with AMX have"),
+                format!("this processor has {found}, expected avx512_bf16, as all with AMX have"),
                 "choose --provider openvino, which computes in f32",
             ),
             _ => Ok(()),
@@ -61,21 +61,21 @@ impl Provider {
     }
 }
 
-/// What this processor has where it cannot multiply bfloat16; `None` where it can.
+/// What this processor has instead where it cannot multiply bfloat16; `None` where it can.
 fn missing_for_bf16() -> Option<&'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512bf16") {
             None
         } else if is_x86_feature_detected!("avx512f") {
-            Some("one with AVX-512 but without avx512_bf16")
+            Some("AVX-512 without avx512_bf16")
         } else {
-            Some("one without AVX-512")
+            Some("no AVX-512")
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        Some("one that is no x86_64")
+        Some("no x86_64 instructions")
     }
 }
 
