@@ -27,7 +27,7 @@ pub fn run(arguments: &[OsString], on_line: &mut dyn FnMut(&str)) -> Result<Valu
     let program = std::env::current_exe().context("the program's own path")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("starting a measurement")?;
+    let mut child = command.spawn().context("starting this program once more")?;
     let printed = child.stdout.take().expect("it was asked for");
     let said = child.stderr.take().expect("it was asked for");
     let (printed, said) = thread::scope(|scope| {
@@ -59,7 +59,7 @@ pub fn run(arguments: &[OsString], on_line: &mut dyn FnMut(&str)) -> Result<Valu
         }
         (printed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), lines)
     });
-    let status = child.wait().context("waiting for a measurement")?;
+    let status = child.wait().context("waiting for a process of this program")?;
     interrupt::check()?;
     if !status.success() {
         let told = said.iter().rev().find_map(|line| line.strip_prefix(ERROR));
@@ -67,5 +67,6 @@ pub fn run(arguments: &[OsString], on_line: &mut dyn FnMut(&str)) -> Result<Valu
         let error = anyhow!("{}", told.trim());
         return Err(if status.code() == Some(2) { Usage::new(error).into() } else { error });
     }
-    serde_json::from_str(&printed.context("reading a measurement")?).context("the figures of a measurement")
+    serde_json::from_str(&printed.context("reading a process of this program")?)
+        .context("what a process of this program found")
 }

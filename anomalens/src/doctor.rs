@@ -1,16 +1,17 @@
 //! `doctor`: what this machine can compute with, and what to do where it cannot.
 
 use std::fmt::Write;
-use std::process::{Command, Stdio};
 
 use anomalens_runtime::engine::{
     EngineChoice, EngineError, EngineOptions, LIBRARY_VARIABLE, OPENVINO_VARIABLE, Probe, Provider, open,
     probe,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
+use serde_json::json;
 
-use crate::TOOL;
 use crate::args::DoctorArgs;
+use crate::failure::describe;
+use crate::{TOOL, child};
 
 /// What was found: an engine's words, or why there is none.
 type Found = Result<String, String>;
@@ -20,11 +21,11 @@ type Found = Result<String, String>;
 /// Errors: that of a provider that is looked at alone.
 pub fn run(args: &DoctorArgs) -> Result<String> {
     if let Some(provider) = args.provider {
-        return Ok(with(provider)?);
+        return Ok(format!("{}\n", json!(with(provider)?)));
     }
     let auto = open(&EngineOptions::default()).map(|engine| engine.describe()).map_err(|e| e.to_string());
-    let providers = [Provider::OpenVino, Provider::OpenVinoBf16]
-        .map(|provider| (provider, elsewhere(provider).unwrap_or_else(|error| Err(format!("{error:#}")))));
+    let providers =
+        [Provider::OpenVino, Provider::OpenVinoBf16].map(|provider| (provider, elsewhere(provider)));
     let variables = [LIBRARY_VARIABLE, OPENVINO_VARIABLE]
         .map(|name| (name, std::env::var_os(name).map(|path| path.to_string_lossy().into_owned())));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -38,21 +39,10 @@ fn with(provider: Provider) -> Result<String, EngineError> {
 }
 
 /// The same, found by this program in a process of its own.
-///
-/// Errors: those of starting it.
-pub fn elsewhere(provider: Provider) -> Result<Found> {
-    let program = std::env::current_exe().context("the program's own path")?;
-    let output = Command::new(program)
-        .args(["doctor", "--provider", &provider.to_string()])
-        .stdin(Stdio::null())
-        .output()
-        .context("looking at a provider in a process of its own")?;
-    if output.status.success() {
-        return Ok(Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let told = text.lines().find_map(|line| line.strip_prefix("error: "));
-    Ok(Err(told.unwrap_or(text.trim()).to_owned()))
+pub fn elsewhere(provider: Provider) -> Found {
+    let words = ["doctor".into(), "--provider".into(), provider.to_string().into()];
+    let told = child::run(&words, &mut |_| ()).map_err(|error| describe(&error))?;
+    Ok(told.as_str().unwrap_or_default().to_owned())
 }
 
 fn tell(

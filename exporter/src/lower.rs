@@ -16,6 +16,7 @@ mod form;
 mod ops;
 mod precision;
 mod proto;
+mod rewrite;
 
 pub use precision::of_params;
 

@@ -48,7 +48,7 @@ pub fn run(args: &TuneArgs) -> Result<Outcome> {
     interrupt::catch()?;
     let pictures = Pictures::read(args.held_out.as_deref(), &manifest.preset)?;
     let providers = [Provider::OpenVino, Provider::OpenVinoBf16];
-    let usable = |provider: &Provider| doctor::elsewhere(*provider).is_ok_and(|found| found.is_ok());
+    let usable = |provider: &Provider| doctor::elsewhere(*provider).is_ok();
     let providers: Vec<_> = providers.into_iter().filter(usable).collect();
     let candidates = candidates(&engine::probe(), &providers, place.machine.cores);
     eprintln!(

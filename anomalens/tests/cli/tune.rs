@@ -26,7 +26,7 @@ impl Person {
         told(anomalens().env("XDG_CONFIG_HOME", self.config.path()).args(args))
     }
 
-    /// Tunes for a bundle, by two steps a loop.
+    /// Tunes for a bundle.
     fn tune(&self, bundle: &Path, more: &[&str]) -> Run {
         self.run(&[&["tune", bundle.to_str().unwrap()], more].concat())
     }

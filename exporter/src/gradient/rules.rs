@@ -2,7 +2,7 @@
 //!
 //! Notation: g is the cotangent of the value y that a node made; a rule returns the cotangent of one operand.
 
-use anomalens_models::graph::{Builder, GraphError, NodeId, Op, Primitive, Shape, Window};
+use anomalens_models::graph::{Builder, GraphError, NodeId, Op, Primitive, Shape, Window, last_exchanged};
 
 use super::{GradientError, Step, pool};
 
@@ -303,15 +303,6 @@ fn transposed(b: &mut Builder, value: NodeId) -> Result<NodeId, GraphError> {
         }
         _ => b.transpose_last(value),
     }
-}
-
-/// The permutation that exchanges the last two of so many axes.
-fn last_exchanged(rank: usize) -> Vec<usize> {
-    let mut perm: Vec<usize> = (0..rank).collect();
-    if rank >= 2 {
-        perm.swap(rank - 2, rank - 1);
-    }
-    perm
 }
 
 /// Sums a cotangent over the axes along which operand `i` was repeated.

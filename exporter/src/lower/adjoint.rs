@@ -14,23 +14,16 @@ use anomalens_models::graph::{
     Builder, Graph, GraphError, Node, NodeId, Op, ParamSpec, Primitive, Shape, Window,
 };
 
+use super::rewrite::rewritten;
+
 /// The same graph with convolutions in place of ConvTranspose, where that is possible.
 pub(super) fn as_convolutions(graph: &Graph) -> Graph {
-    let mut builder = Builder::new(graph.name());
     let mut shared = Shared::default();
-    let mut new = Vec::with_capacity(graph.nodes().len());
-    for (_, node) in graph.iter() {
-        let inputs: Vec<NodeId> = node.inputs.iter().map(|i| new[i.index()]).collect();
-        let id = builder.at(&node.scope, |b| match turnable(graph, node) {
-            Some((spec, window)) => turned(b, &mut shared, &inputs, spec, window),
-            None => b.push(node.op.clone(), &inputs),
-        });
-        new.push(id.expect("the values have the shapes that they had"));
-    }
-    for (name, id) in graph.outputs() {
-        builder.output(name, new[id.index()]);
-    }
-    builder.finish()
+    rewritten(graph, |b, node, at| {
+        let Some((spec, window)) = turnable(graph, node) else { return Ok(None) };
+        let inputs: Vec<NodeId> = node.inputs.iter().map(|id| at(*id)).collect();
+        turned(b, &mut shared, &inputs, spec, window).map(Some)
+    })
 }
 
 /// Constants that are alike for many convolutions.

@@ -7,26 +7,19 @@ use std::collections::HashSet;
 
 use anomalens_models::graph::{Builder, Dim, Graph, GraphError, Node, NodeId, Op, Primitive, Shape};
 
+use super::rewrite::rewritten;
+
 /// Rows of fewer values stay as they are.
 const LONG: usize = 1024;
 
 /// The same graph with a product of matrices in place of each long sum of products.
 pub(super) fn as_matrix_products(graph: &Graph) -> Graph {
     let shared = used_twice(graph);
-    let mut builder = Builder::new(graph.name());
-    let mut new = Vec::with_capacity(graph.nodes().len());
-    for (_, node) in graph.iter() {
-        let at = |id: &NodeId| -> NodeId { new[id.index()] };
-        let id = builder.at(&node.scope, |b| match factors(graph, &shared, node) {
-            Some(factors) => product(b, factors.map(|id| at(&id)), node),
-            None => b.push(node.op.clone(), &node.inputs.iter().map(at).collect::<Vec<_>>()),
-        });
-        new.push(id.expect("the values have the shapes that they had"));
-    }
-    for (name, id) in graph.outputs() {
-        builder.output(name, new[id.index()]);
-    }
-    builder.finish().pruned()
+    let whole = rewritten(graph, |b, node, at| match factors(graph, &shared, node) {
+        Some(factors) => product(b, factors.map(at), node).map(Some),
+        None => Ok(None),
+    });
+    whole.pruned()
 }
 
 /// The nodes that more than one node or an output needs.

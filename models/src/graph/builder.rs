@@ -173,11 +173,7 @@ impl Builder {
 
     /// The last two axes exchanged.
     pub fn transpose_last(&mut self, x: NodeId) -> Result<NodeId, GraphError> {
-        let mut perm: Vec<usize> = (0..self.shape(x).rank()).collect();
-        let n = perm.len();
-        if n >= 2 {
-            perm.swap(n - 2, n - 1);
-        }
+        let perm = last_exchanged(self.shape(x).rank());
         self.primitive(Primitive::Transpose { perm }, &[x])
     }
 
@@ -205,4 +201,13 @@ impl Builder {
     pub fn sum(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId, GraphError> {
         self.primitive(Primitive::ReduceSum { axes: axes.to_vec() }, &[x])
     }
+}
+
+/// The permutation that exchanges the last two of so many axes; of fewer than two axes, that which leaves them.
+pub fn last_exchanged(rank: usize) -> Vec<usize> {
+    let mut perm: Vec<usize> = (0..rank).collect();
+    if rank >= 2 {
+        perm.swap(rank - 2, rank - 1);
+    }
+    perm
 }

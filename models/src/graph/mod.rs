@@ -28,7 +28,7 @@ mod splice;
 mod tensor;
 mod window;
 
-pub use builder::Builder;
+pub use builder::{Builder, last_exchanged};
 pub use composite::Composite;
 pub use error::GraphError;
 pub use init::Init;
